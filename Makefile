@@ -1,0 +1,46 @@
+# Every target works alone on a fresh clone: it makes .venv first, once per change of pyproject.toml.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+SAHI_STAMP := .venv/.installed-sahi
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench protos
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## a virtual environment in .venv with everything in it
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "sparsight needs Python 3.10 or newer; set PYTHON=/path/to/it")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[edge,cloud,train,dev]'
+	@touch $@
+
+demo: setup  ## detect the ten Munich frames with the default bundle, into demo/
+	$(BIN)/sparsight detect samples/munich --out demo --annotations samples/munich/annotations.json
+
+test: setup  ## all tests
+	$(BIN)/python -m pytest -q --durations=5 --durations-min=5
+
+check: setup  ## format, lint, types, import rules, generated stubs
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	@if [ -x $(BIN)/lint-imports ]; then $(BIN)/lint-imports; \
+	else echo "import rules: not checked, import-linter needs Python 3.11"; fi
+	$(BIN)/python tools/protos.py --check
+
+protos: setup  ## write the Python stubs of proto/ anew
+	$(BIN)/python tools/protos.py
+
+bench: $(SAHI_STAMP)  ## dense, patches and SAHI side by side, into bench/results/
+	$(BIN)/python -m bench
+
+# SAHI asks for opencv-python, which overwrites opencv-python-headless in the same folder and wants
+# libGL: it comes without its dependencies, and those that it needs are named here.
+$(SAHI_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'sahi==0.12.8'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'shapely>=2' requests fire
+	@touch $@

@@ -1,0 +1,1 @@
+"""What runs on a device: no torch, no Ray, no timm."""
