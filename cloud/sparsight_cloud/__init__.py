@@ -1,0 +1,1 @@
+"""What runs in a data centre: training, evaluation and the deep half of the detector."""

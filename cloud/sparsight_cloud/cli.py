@@ -1,0 +1,25 @@
+"""The cloud's commands, for the one command line (`sparsight.cli`).
+
+Each command is a function of its own module in `sparsight_cloud.commands`; this is the list. Those
+modules import torch and the like when they run, not when they are imported.
+"""
+
+import typer
+
+from sparsight.cli import require_extra
+
+EXTRA = "cloud"
+NEEDS = ("cv2", "faster_coco_eval", "PIL", "safetensors", "timm", "torch", "torchvision")
+COMMANDS: tuple[str, ...] = ()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the cloud's commands.
+
+    Args:
+        app: The app of the whole command line.
+
+    Raises:
+        ExtraMissing: The packages of the extra `cloud` are not installed.
+    """
+    require_extra(EXTRA, NEEDS, COMMANDS)

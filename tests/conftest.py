@@ -1,0 +1,33 @@
+"""What every test runs under: shapes and types checked, no way out of this machine."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from jaxtyping import install_import_hook
+
+# Shapes and types of every annotated function are checked at run time, here and nowhere else.
+# is_pep484_tower: an int is a float, as type checkers have it.
+install_import_hook(
+    ["sparsight", "sparsight_edge", "sparsight_cloud"],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
+
+LOOPBACK = ("127.", "::1", "localhost")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_way_out() -> Iterator[None]:
+    """Refuse connections to other machines: a test that downloads passes only until it doesn't."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: object) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            assert isinstance(address, tuple)
+            if not str(address[0]).startswith(LOOPBACK):
+                raise ConnectionRefusedError(f"tests don't leave this machine: {address}")
+        connect(self, address)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded)
+        yield
