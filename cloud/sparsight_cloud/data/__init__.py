@@ -1,0 +1,1 @@
+"""Annotated data sets: every format is read into the same values, and written from them."""
