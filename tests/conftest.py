@@ -1,8 +1,11 @@
 """What every test runs under: shapes and types checked, no way out of this machine."""
 
+import inspect
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import numba
 import pytest
 from jaxtyping import install_import_hook
 
@@ -12,6 +15,21 @@ install_import_hook(
     ["sparsight", "sparsight_edge", "sparsight_cloud"],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
+
+
+def compile_unchecked(njit: Callable[..., Any]) -> Callable[..., Any]:
+    """Give numba the functions themselves: it can't compile the hook's wrappers around them."""
+
+    def unwrapping(*arguments: Any, **options: Any) -> Any:
+        if arguments and inspect.isfunction(arguments[0]):
+            return njit(inspect.unwrap(arguments[0]), *arguments[1:], **options)
+        decorate = njit(*arguments, **options)
+        return lambda function: decorate(inspect.unwrap(function))
+
+    return unwrapping
+
+
+numba.njit = compile_unchecked(numba.njit)
 
 LOOPBACK = ("127.", "::1", "localhost")
 
