@@ -14,12 +14,11 @@ Decisions:
 - 32-bit and float pictures are refused: nothing in the file says which values are black and white.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -29,10 +28,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from sparsight.errors import PictureError
 from sparsight.geometry import Letterbox
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP")
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 """Pillow's decoders that may see a file; the others (EPS starts a process) stay out of reach."""
 
-SUFFIXES = frozenset({".png", ".apng", ".jpg", ".jpeg", ".jpe", ".mpo", ".webp", ".tif", ".tiff", ".bmp"})
+SUFFIXES = frozenset(
+    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".mpo", ".webp", ".tif", ".tiff", ".bmp"}
+)
 """Endings, in lower case, of the files that are taken from a folder."""
 
 MAX_PIXELS = 200_000_000
@@ -44,7 +45,8 @@ PAD_VALUE = 114
 _AREA_BELOW = 0.6  # below this scale bilinear sampling skips source pixels and small objects alias
 
 _TIFF_BITS = 258  # tag BitsPerSample: 12-bit samples come unscaled in a 16-bit mode
-_TIFF_PHOTOMETRIC = 262  # tag PhotometricInterpretation; 0 is "white is zero"
+_TIFF_PHOTOMETRIC = 262  # tag PhotometricInterpretation
+_WHITE_IS_ZERO = 0
 
 _open_lock = threading.Lock()
 
@@ -100,7 +102,7 @@ def letterbox(
     return out
 
 
-def _decode(file, path: Path, max_pixels: int) -> UInt8[np.ndarray, "h w 3"]:
+def _decode(file: BinaryIO, path: Path, max_pixels: int) -> UInt8[np.ndarray, "h w 3"]:
     try:
         with _no_size_guard():
             image = Image.open(file, formats=FORMATS)
@@ -108,8 +110,8 @@ def _decode(file, path: Path, max_pixels: int) -> UInt8[np.ndarray, "h w 3"]:
         raise PictureError(
             f"{path}: not a picture, whatever its name says; expected PNG, JPEG, WebP, TIFF or BMP"
         ) from error
-    except Exception as error:  # broken headers make decoders raise almost anything
-        raise PictureError(f"{path}: its header is damaged: {_one_line(error)}") from error
+    except Exception as error:  # over broken bytes a decoder raises almost anything
+        raise _damaged(path, error) from error
     with image:
         width, height = image.size
         if width * height > max_pixels:
@@ -119,31 +121,25 @@ def _decode(file, path: Path, max_pixels: int) -> UInt8[np.ndarray, "h w 3"]:
             )
         try:
             image.load()
-        except Exception as error:  # as above: OSError, SyntaxError, ValueError, struct.error ...
-            raise PictureError(f"{path}: truncated or damaged: {_one_line(error)}") from error
+        except Exception as error:  # as above
+            raise _damaged(path, error) from error
         try:
-            return _to_rgb(_upright(image))
-        except Exception as error:
+            return _to_rgb(image)
+        except Exception as error:  # as above, and what Pillow can't convert
             raise PictureError(
                 f"{path}: pixels of mode {image.mode} can't be read as RGB ({_one_line(error)}); "
                 "convert it to 8 or 16 bit grey or RGB"
             ) from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # a damaged EXIF block says nothing about the pixels: take them as they lie
-        return image
-
-
 def _to_rgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
+    tags = getattr(image, "tag_v2", {})  # a turned copy has lost them
+    image = _upright(image)
     if image.mode.startswith("I;16"):
-        tags = getattr(image, "tag_v2", {})
         bits = tags.get(_TIFF_BITS, (16,))[0]
-        grey = (np.asarray(image).astype(np.uint16) >> max(bits - 8, 0)).astype(np.uint8)
-        if tags.get(_TIFF_PHOTOMETRIC) == 0:
-            grey = 255 - grey
+        grey = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
+        if tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO:
+            grey = 255 - grey  # Pillow turns 8-bit grey over, but not 16-bit
         return np.repeat(grey[..., None], 3, axis=2)
     if image.mode in ("I", "F"):
         raise ValueError("32-bit values without a known range")
@@ -151,6 +147,13 @@ def _to_rgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
         flat = Image.new("RGBA", image.size, (PAD_VALUE, PAD_VALUE, PAD_VALUE, 255))
         image = Image.alpha_composite(flat, image.convert("RGBA"))
     return np.array(image.convert("RGB"))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a damaged EXIF block says nothing about the pixels: take them as they lie
+        return image
 
 
 @contextmanager
@@ -163,6 +166,10 @@ def _no_size_guard() -> Iterator[None]:
             yield
         finally:
             Image.MAX_IMAGE_PIXELS = before
+
+
+def _damaged(path: Path, error: Exception) -> PictureError:
+    return PictureError(f"{path}: truncated or damaged: {_one_line(error)}; fetch it again")
 
 
 def _one_line(error: Exception) -> str:
