@@ -28,6 +28,7 @@ check: setup  ## format, lint, types, import rules, generated stubs
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/mypy tests tools bench
 	@if [ -x $(BIN)/lint-imports ]; then $(BIN)/lint-imports; \
 	else echo "import rules: not checked, import-linter needs Python 3.11"; fi
 	$(BIN)/python tools/protos.py --check
