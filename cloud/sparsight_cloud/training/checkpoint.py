@@ -1,0 +1,111 @@
+"""Checkpoints of a training run: one safetensors file, written so that a kill at any moment leaves a whole one.
+
+    last.safetensors   model/...  ema/...  first/...  second/...  (AdamW's moments, bfloat16)   + {"step", "elapsed_s"} as metadata
+
+Frozen tensors are not stored twice and moments are stored in half the bits: 20 MB for the default detector.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from sparsight.errors import TrainingError
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        step: Steps done.
+        elapsed_s: Training time spent, over all starts of the run.
+        about: What must not change between two starts of a run (data, model, seed).
+    """
+
+    step: int
+    elapsed_s: float
+    about: dict[str, object]
+
+
+def save_checkpoint(
+    path: Path,
+    model: nn.Module,
+    ema: dict[str, Tensor],
+    optimiser: torch.optim.Optimizer,
+    progress: Progress,
+) -> None:
+    """Write a checkpoint; the file at `path` is always a whole one."""
+    tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
+    tensors |= {f"ema/{k}": v for k, v in ema.items()}
+    names = {id(p): k for k, p in model.named_parameters()}
+    for p, state in optimiser.state.items():
+        tensors[f"first/{names[id(p)]}"] = state["exp_avg"].bfloat16()
+        tensors[f"second/{names[id(p)]}"] = state["exp_avg_sq"].bfloat16()
+    meta = {
+        "progress": json.dumps(
+            {"step": progress.step, "elapsed_s": progress.elapsed_s, "about": progress.about}
+        )
+    }
+    partial = path.with_suffix(".partial")
+    save_file(
+        {k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial, metadata=meta
+    )
+    with partial.open("rb") as f:
+        os.fsync(f.fileno())
+    partial.replace(path)
+
+
+def load_checkpoint(
+    path: Path,
+    model: nn.Module,
+    ema: dict[str, Tensor],
+    optimiser: torch.optim.Optimizer,
+    about: dict[str, object],
+) -> Progress:
+    """Bring a run back to where it was.
+
+    Raises:
+        TrainingError: The file is damaged, or belongs to a run of another data set, model or seed.
+    """
+    try:
+        with safe_open(path, "pt") as f:
+            progress = Progress(**json.loads(f.metadata()["progress"]))
+            tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 (not a dict)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as e:
+        raise TrainingError(
+            f"{path}: not a checkpoint of this program ({e}); delete it to start over"
+        ) from e
+    changed = sorted(k for k in about if progress.about.get(k) != about[k])
+    if changed:
+        k = changed[0]
+        raise TrainingError(
+            f"{path}: belongs to another run ({k} was {progress.about.get(k)!r}, is {about[k]!r}); "
+            "give another `out` folder or delete it"
+        )
+    try:
+        model.load_state_dict(_part(tensors, "model/"))
+    except RuntimeError as e:
+        raise TrainingError(f"{path}: does not fit this model ({str(e).splitlines()[0]})") from e
+    for k, v in _part(tensors, "ema/").items():
+        ema[k].copy_(v)
+    first, second = _part(tensors, "first/"), _part(tensors, "second/")
+    for k, p in model.named_parameters():
+        if k in first:
+            optimiser.state[p] = {
+                "step": torch.tensor(float(progress.step)),
+                "exp_avg": first[k].to(p.device, p.dtype),
+                "exp_avg_sq": second[k].to(p.device, p.dtype),
+            }
+    return progress
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}

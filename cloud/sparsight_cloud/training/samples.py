@@ -1,0 +1,190 @@
+"""Training samples: random crops at native resolution.
+
+    picture ── scale x flip x place ── one resampling ──> crop [S, S, 3] + boxes + ignore regions
+               4 smaller crops ── mosaic ──┘                   └── colour
+
+Every sample is a pure function of (seed, step, index), so a run that is killed and resumed draws what it would have drawn.
+Pictures with many boxes and boxes of rare classes come more often. Pixels are resampled once: crop and scale are one step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, Int64, UInt8
+
+from sparsight.pictures import read_picture
+from sparsight_cloud.data.dataset import Dataset
+from sparsight_cloud.training.config import CropConfig
+
+GREY = 114
+KEEP_SHARE = 0.35
+KEEP_PX = 2.5
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One crop, in input pixels."""
+
+    image: UInt8[np.ndarray, "s s 3"]
+    xyxy: Float32[np.ndarray, "n 4"]
+    labels: Int64[np.ndarray, " n"]
+    ignore_xyxy: Float32[np.ndarray, "m 4"]
+
+
+class Sampler:
+    """Draws samples from a data set; owns the decoded pictures."""
+
+    def __init__(self, dataset: Dataset, config: CropConfig, cache_bytes: int) -> None:
+        """A sampler.
+
+        Args:
+            dataset: Pictures with boxes.
+            config: How to crop.
+            cache_bytes: Decoded pictures kept in memory; the rest is decoded when drawn.
+        """
+        self.dataset = dataset
+        self.config = config
+        self._pictures: dict[int, UInt8[np.ndarray, "h w 3"]] = {}
+        self._room = cache_bytes
+        counts = np.array([len(i.labels) for i in dataset.images], np.float64)
+        self._image_p = np.sqrt(counts + 10) / np.sqrt(counts + 10).sum()
+        labels = np.concatenate([i.labels for i in dataset.images])
+        seen = np.bincount(labels, minlength=len(dataset.classes))
+        self._rarity = (seen.max() / np.maximum(seen, 1)) ** 0.3
+
+    def preload(self, index: int) -> None:
+        """Decode one picture now if there is room for it (before processes fork, so that they share it)."""
+        picture = read_picture(self.dataset.images[index].path)
+        if picture.nbytes <= self._room:
+            self._room -= picture.nbytes
+            self._pictures[index] = picture
+
+    def draw(self, rng: np.random.Generator) -> Sample:
+        """One sample."""
+        side = self.config.side_px
+        if rng.random() >= self.config.mosaic:
+            sample = self._crop(rng, side, side)
+        else:
+            sample = self._mosaic(rng)
+        return Sample(
+            _recolour(sample.image, self.config.colour, rng),
+            sample.xyxy,
+            sample.labels,
+            sample.ignore_xyxy,
+        )
+
+    def _mosaic(self, rng: np.random.Generator) -> Sample:
+        side = self.config.side_px
+        cut_x, cut_y = (int(v) for v in rng.integers(side // 4, side * 3 // 4, 2))
+        canvas = np.empty((side, side, 3), np.uint8)
+        boxes, labels, ignored = [], [], []
+        for x0, x1 in ((0, cut_x), (cut_x, side)):
+            for y0, y1 in ((0, cut_y), (cut_y, side)):
+                part = self._crop(rng, y1 - y0, x1 - x0)
+                canvas[y0:y1, x0:x1] = part.image
+                shift = np.array([x0, y0, x0, y0], np.float32)
+                boxes.append(part.xyxy + shift)
+                labels.append(part.labels)
+                ignored.append(part.ignore_xyxy + shift)
+        return Sample(
+            canvas, np.concatenate(boxes), np.concatenate(labels), np.concatenate(ignored)
+        )
+
+    def _crop(self, rng: np.random.Generator, height: int, width: int) -> Sample:
+        index = int(rng.choice(len(self.dataset.images), p=self._image_p))
+        item = self.dataset.images[index]
+        picture = self._pictures[index] if index in self._pictures else read_picture(item.path)
+        h, w = picture.shape[:2]
+        low, high = np.log(self.config.scale)
+        scale = self.config.long_side_px / max(h, w) * float(np.exp(rng.uniform(low, high)))
+        cx, cy = rng.uniform(0, w), rng.uniform(0, h)
+        if len(item.labels) and rng.random() < self.config.on_object:
+            weight = self._rarity[item.labels]
+            box = item.xyxy[int(rng.choice(len(weight), p=weight / weight.sum()))]
+            offset = rng.uniform(-0.4, 0.4, 2) * (width, height) / scale
+            cx, cy = (box[0] + box[2]) / 2 + offset[0], (box[1] + box[3]) / 2 + offset[1]
+        # The crop stays inside the picture where the picture is large enough.
+        left = _place(cx - width / scale / 2, width / scale, w)
+        top = _place(cy - height / scale / 2, height / scale, h)
+        image = _resample(picture, left, top, scale, height, width)
+        shift = np.array([left, top, left, top], np.float32)
+        xyxy, labels = _clip((item.xyxy - shift) * np.float32(scale), item.labels, height, width)
+        ignored = (item.ignore_xyxy - shift) * np.float32(scale)
+        if rng.random() < self.config.flip:
+            image = np.ascontiguousarray(image[:, ::-1])
+            xyxy = _mirror(xyxy, width)
+            ignored = _mirror(ignored, width)
+        return Sample(image, xyxy, labels, ignored)
+
+
+def _place(start: float, length: float, limit: int) -> float:
+    return (limit - length) / 2 if length >= limit else min(max(start, 0.0), limit - length)
+
+
+def _mirror(xyxy: Float32[np.ndarray, "n 4"], width: int) -> Float32[np.ndarray, "n 4"]:
+    return np.stack([width - xyxy[:, 2], xyxy[:, 1], width - xyxy[:, 0], xyxy[:, 3]], 1)
+
+
+def _resample(
+    picture: UInt8[np.ndarray, "h w 3"],
+    left: float,
+    top: float,
+    scale: float,
+    height: int,
+    width: int,
+) -> UInt8[np.ndarray, "oh ow 3"]:
+    if scale < 0.6:
+        # Bilinear taps would skip pixels: shrink by areas first, then place.
+        x0, y0 = max(0, int(left)), max(0, int(top))
+        x1 = min(picture.shape[1], int(np.ceil(left + width / scale)))
+        y1 = min(picture.shape[0], int(np.ceil(top + height / scale)))
+        small_wh = (max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale)))
+        picture = cv2.resize(picture[y0:y1, x0:x1], small_wh, interpolation=cv2.INTER_AREA)
+        left, top, scale = (left - x0) * scale, (top - y0) * scale, 1.0
+    # Pixel centres: input (i + 0.5) lies at frame (i + 0.5) / scale + left.
+    to_frame = np.array(
+        [[1 / scale, 0, left + 0.5 / scale - 0.5], [0, 1 / scale, top + 0.5 / scale - 0.5]]
+    )
+    out: UInt8[np.ndarray, "oh ow 3"] = cv2.warpAffine(
+        picture,
+        to_frame,
+        (width, height),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(GREY, GREY, GREY),
+    )
+    return out
+
+
+def _clip(
+    xyxy: Float32[np.ndarray, "n 4"], labels: Int64[np.ndarray, " n"], height: int, width: int
+) -> tuple[Float32[np.ndarray, "k 4"], Int64[np.ndarray, " k"]]:
+    limit = np.array([width, height, width, height], np.float32)
+    inside = np.clip(xyxy, 0, limit)
+    wh, whole = inside[:, 2:] - inside[:, :2], xyxy[:, 2:] - xyxy[:, :2]
+    keep = (wh.prod(1) >= KEEP_SHARE * np.maximum(whole.prod(1), 1e-6)) & (
+        wh.min(1, initial=np.inf) >= KEEP_PX
+    )
+    return inside[keep], labels[keep]
+
+
+def _recolour(
+    image: UInt8[np.ndarray, "s s 3"], strength: float, rng: np.random.Generator
+) -> UInt8[np.ndarray, "s s 3"]:
+    """Saturation 0.6 to 1.4, contrast 0.75 to 1.25, brightness +-20, channels +-6 %, grey 3 %: one affine map of the colours."""
+    if strength == 0:
+        return image
+    saturation = 0.0 if rng.random() < 0.03 * strength else 1 + strength * rng.uniform(-0.4, 0.4)
+    contrast = 1 + strength * rng.uniform(-0.25, 0.25)
+    gains = 1 + strength * rng.uniform(-0.06, 0.06, 3)
+    luma = np.array([0.299, 0.587, 0.114])
+    mix = saturation * np.eye(3) + (1 - saturation) * luma
+    matrix = contrast * gains[:, None] * mix
+    shift = 128 * (1 - contrast) + strength * rng.uniform(-20, 20)
+    out: UInt8[np.ndarray, "s s 3"] = cv2.transform(
+        image, np.c_[matrix, np.full(3, shift)].astype(np.float32)
+    )
+    return out

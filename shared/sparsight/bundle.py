@@ -1,0 +1,195 @@
+"""A trained model as shipped: a folder whose manifest vouches for every file in it.
+
+    manifest.json       name, id, versions, input rule, classes, slicer, sha256 of every other file
+    model.yaml          what the network is made of (`settings.ModelSettings`)
+    model.safetensors   its weights in half precision, norms folded
+    card.md             data, licence of the data, figures, limits
+
+The id is the hash of the manifest without the id; nothing in a bundle is a pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sparsight.errors import BundleError
+from sparsight.settings import DetectSettings, ModelSettings
+from sparsight.slicer import SlicerSettings
+
+FORMAT = 1
+MANIFEST, MODEL, WEIGHTS, CARD = "manifest.json", "model.yaml", "model.safetensors", "card.md"
+MANIFEST_BYTES_MAX = 1 << 20
+
+
+class Manifest(BaseModel):
+    """What `manifest.json` says.
+
+    Attributes:
+        format: Version of the bundle's layout.
+        name: For people.
+        classes: Names of the classes, in the order of labels.
+        long_side_px: Length that the long side of a frame is scaled to.
+        strides_px: Strides of the head's levels.
+        threshold: Heat that makes a patch worth keeping.
+        patch_hw: Height and width of a patch, in cells.
+        mark: Heat that makes a cell worth the head.
+        sha256: Hash of every other file of the bundle, by name.
+        id: Hash of all of the above.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = FORMAT
+    name: str = Field(min_length=1, max_length=100)
+    classes: tuple[str, ...] = Field(min_length=1)
+    long_side_px: int = Field(ge=64, le=16384)
+    strides_px: tuple[int, ...] = (8, 16, 32)
+    threshold: float = Field(gt=0, le=1)
+    patch_hw: tuple[int, int] = (16, 16)
+    mark: float = Field(gt=0, le=1)
+    sha256: dict[str, str]
+    id: str = ""
+
+    def own_id(self) -> str:
+        """The id that this manifest must carry."""
+        text = json.dumps(
+            self.model_dump(mode="json", exclude={"id"}), sort_keys=True, separators=(",", ":")
+        )
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def detect_settings(self) -> DetectSettings:
+        """How the bundle wants to be run."""
+        return DetectSettings(
+            long_side_px=self.long_side_px,
+            mark=self.mark,
+            slicer=SlicerSettings(patch_hw=self.patch_hw, threshold=self.threshold),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle whose files were checked."""
+
+    folder: Path
+    manifest: Manifest
+    model: ModelSettings
+
+
+def write_bundle(
+    folder: Path, settings: ModelSettings, detect: DetectSettings, *, name: str, card: str
+) -> Manifest:
+    """Write the manifest, the model's settings and the card beside weights that are already there.
+
+    Args:
+        folder: Holds the weights file.
+        settings: What the network is made of.
+        detect: How the bundle wants to be run.
+        name: For people.
+        card: Text of the card.
+    """
+    (folder / MODEL).write_text(
+        yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
+    )
+    (folder / CARD).write_text(card, encoding="utf-8")
+    manifest = Manifest(
+        name=name,
+        classes=settings.classes,
+        long_side_px=detect.long_side_px,
+        threshold=detect.slicer.threshold,
+        patch_hw=detect.slicer.patch_hw,
+        mark=detect.mark,
+        sha256={f: _sha256(folder / f) for f in (MODEL, WEIGHTS, CARD)},
+    )
+    manifest = manifest.model_copy(update={"id": manifest.own_id()})
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return manifest
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Read a bundle and check every byte of it.
+
+    Raises:
+        BundleError: Not a bundle, of another version, incomplete or changed since it was written.
+    """
+    manifest = _read_manifest(folder)
+    for name, want in manifest.sha256.items():
+        if name not in (MODEL, WEIGHTS, CARD):
+            raise BundleError(
+                f"{folder}: the manifest names {name!r}, which is no part of a bundle of format {FORMAT}"
+            )
+        file = folder / name
+        if not file.is_file():
+            raise BundleError(f"{file}: missing from the bundle; copy the whole folder again")
+        if _sha256(file) != want:
+            raise BundleError(
+                f"{file}: was changed or damaged since the bundle was written; copy it again"
+            )
+    try:
+        model = ModelSettings.model_validate(
+            yaml.safe_load((folder / MODEL).read_text(encoding="utf-8"))
+        )
+    except (OSError, yaml.YAMLError, ValidationError) as e:
+        raise BundleError(
+            f"{folder / MODEL}: not a model's settings ({' '.join(str(e).split())})"
+        ) from e
+    return Bundle(folder, manifest, model)
+
+
+def default_bundle() -> Path:
+    """Folder of the bundle that ships with sparsight.
+
+    Raises:
+        BundleError: This installation has none.
+    """
+    packaged = Path(str(resources.files("sparsight") / "models" / "default"))
+    checkout = Path(__file__).resolve().parents[2] / "models" / "default"
+    for folder in (packaged, checkout):
+        if (folder / MANIFEST).is_file():
+            return folder
+    raise BundleError("no default bundle in this installation; give one with --bundle DIR")
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    file = folder / MANIFEST
+    try:
+        if file.stat().st_size > MANIFEST_BYTES_MAX:
+            raise BundleError(f"{file}: larger than any manifest ({MANIFEST_BYTES_MAX} bytes)")
+        raw: Any = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise BundleError(
+            f"{folder}: no bundle here, expected a folder with {MANIFEST} ({e})"
+        ) from e
+    version = raw.get("format") if isinstance(raw, dict) else None
+    if version != FORMAT:
+        raise BundleError(
+            f"{file}: format {version!r}, this program reads format {FORMAT}; get a matching bundle"
+        )
+    try:
+        manifest = Manifest.model_validate(raw)
+    except ValidationError as e:
+        problem = e.errors()[0]
+        raise BundleError(f"{file}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from e
+    if manifest.id != manifest.own_id():
+        raise BundleError(f"{file}: its id does not match its content; it was changed or damaged")
+    return manifest
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as f:
+        return (
+            hashlib.file_digest(f, "sha256").hexdigest()
+            if hasattr(hashlib, "file_digest")
+            else _digest(f.read())
+        )
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,108 @@
+"""The whole network, as training sees it.
+
+image ─ stem ─> P3 ─┬─ seeker ─────────────────────────> heat
+                    └─ trunk ─ neck ─ head, on the kept area ─> class logits, distances
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from sparsight.model.backbone import build_backbone
+from sparsight.model.head import STRIDES_PX, Head
+from sparsight.model.neck import ConvNormAct, Neck
+from sparsight.model.seeker import Seeker
+from sparsight.model.sparse import AreaHolder, CellArea, CellConv2d
+from sparsight.model.stem import Stem
+from sparsight.model.trunk import Trunk, in_tiles
+from sparsight.settings import ModelSettings
+
+
+class Network(nn.Module):
+    """Stem, seeker, trunk, neck and head."""
+
+    def __init__(
+        self, settings: ModelSettings, pretrained: dict[str, Tensor] | None = None
+    ) -> None:
+        """A network.
+
+        Args:
+            settings: What it is made of.
+            pretrained: State of the backbone's full timm classifier, if there is one.
+        """
+        super().__init__()
+        self.settings = settings
+        self.holder = AreaHolder()
+        backbone = build_backbone(settings.backbone, self.holder, pretrained=pretrained)
+        self.stem = Stem(backbone.stem, backbone.channels[0], nhwc=backbone.nhwc)
+        self.seeker = Seeker(backbone.channels[0])
+        self.trunk = Trunk(backbone.stages, nhwc=backbone.nhwc)
+        self.neck = Neck(backbone.channels, settings.neck_channels, self.holder)
+        self.head = Head(settings.neck_channels, len(settings.classes), self.holder)
+        mean, std = (torch.tensor(v).view(3, 1, 1) * 255 for v in (settings.mean, settings.std))
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+
+    def normalise(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+        """Values in [0, 255] -> what the stem takes."""
+        return (image - self.mean) / self.std
+
+    def forward(
+        self, image: Float[Tensor, "b 3 h w"], keep: Bool[Tensor, "b h8 w8"] | None = None
+    ) -> tuple[Float[Tensor, "b h8 w8"], Float[Tensor, "b a k"], Float[Tensor, "b a 4"]]:
+        """Whole maps, or the kept area of maps.
+
+        Args:
+            image: RGB in [0, 255], sides multiples of 32.
+            keep: The kept area; None keeps all.
+
+        Returns:
+            Logit of the heat; class logits and distances (input pixels) of all cells, level after level.
+        """
+        p3 = self.stem(self.normalise(image))
+        heat = self.seeker(p3)
+        if keep is None:
+            logits, distances = self.head(self.neck(p3, *self.trunk(p3)))
+            return heat, logits, distances
+        area = CellArea.of(keep)
+        rows = area.gather(p3)
+        with self.holder.keeping(area):
+            if self.trunk.joined:
+                p4, p5 = self.trunk(rows)
+            else:
+                p4, p5 = (area.gather(p, i + 1) for i, p in enumerate(in_tiles(self.trunk, p3)))
+            logits, distances = self.head(self.neck(rows, p4, p5))
+        return heat, logits, distances
+
+    def fold(self) -> None:
+        """Fold every norm and scale into its convolution; for inference only, numbers stay the same."""
+        self.eval()
+        self.requires_grad_(False)
+        for m in self.modules():
+            if isinstance(m, (CellConv2d, ConvNormAct)):
+                m.fold()
+        self.head.fold()
+        self.to(memory_format=torch.channels_last)
+
+
+def cell_centres(
+    grid_hw: tuple[int, int], device: torch.device
+) -> tuple[Float[Tensor, "a 2"], Float[Tensor, " a"]]:
+    """Centres of the cells of all levels, in input pixels, and their strides.
+
+    Args:
+        grid_hw: Height and width of P3, in cells.
+        device: Where to put them.
+    """
+    centres, strides = [], []
+    for i, stride in enumerate(STRIDES_PX):
+        h, w = grid_hw[0] >> i, grid_hw[1] >> i
+        y = (torch.arange(h, device=device) + 0.5) * stride
+        x = (torch.arange(w, device=device) + 0.5) * stride
+        centres.append(
+            torch.stack([x[None].expand(h, w), y[:, None].expand(h, w)], -1).reshape(-1, 2)
+        )
+        strides.append(torch.full((h * w,), float(stride), device=device))
+    return torch.cat(centres), torch.cat(strides)

@@ -1,0 +1,367 @@
+"""Convolutions that compute only the kept area.
+
+A frame's *kept area* is the union of its patches (`sparsight.slicer.Patches.union`). Patches start at multiples of four P3 cells,
+so the kept area has an exact twin at P4 and P5. Everything deeper than P3 obeys one rule: **a convolution sees zeros
+outside the kept area**, and it computes nothing there:
+
+    whole map    [B, C, H, W] ── conv ───────────────> [B, C', H, W]
+    kept cells   [N, C, 1, 1] ── gather, one GEMM ───> [N', C', 1, 1]      a row for each kept cell of all frames
+
+Neighbouring patches therefore see each other: no border is cut inside the kept area, no halo is needed and no cell is computed
+twice. A map of one pixel a row leaves every pointwise layer of any backbone (activations, sums, norms) as it is; only
+convolutions look up their neighbours, in an index table built once a batch. Training runs on kept cells too, so a detector is trained on
+patches as they will be cut, and pays for these only.
+
+ESOD (arXiv 2407.16424, §III-C) stacks windows and runs each as if it were a picture; cut like that, our detector lost 2.8 to 4.4 AP.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+LEVELS = 3
+"""P3, P4 and P5: strides 8, 16 and 32."""
+
+
+@dataclass(slots=True)
+class CellArea:
+    """The kept area of a batch as rows; what inference uses.
+
+    Attributes:
+        rows: Flat indices of the kept cells into the [B, H, W] map of each level, ascending.
+        shapes: B, H, W of each level.
+    """
+
+    rows: tuple[Int64[Tensor, " n"], ...]
+    shapes: tuple[tuple[int, int, int], ...]
+    _maps: dict[int, Tensor] = field(default_factory=dict)
+    _tables: dict[tuple[int, int, int, int], Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, keep: Bool[Tensor, "b h w"]) -> CellArea:
+        """From the kept P3 cells; the sides are multiples of four and so is every edge inside."""
+        levels = [keep[:, :: 2**i, :: 2**i] for i in range(LEVELS)]
+        return cls(
+            tuple(m.reshape(-1).nonzero()[:, 0] for m in levels),
+            tuple((m.shape[0], m.shape[1], m.shape[2]) for m in levels),
+        )
+
+    def row_map(self, level: int) -> Int64[Tensor, " cells"]:
+        """Row of each cell of the whole map; the number of rows (a row of zeros) where it isn't kept."""
+        if level not in self._maps:
+            rows = self.rows[level]
+            out = torch.full((math.prod(self.shapes[level]),), len(rows), device=rows.device)
+            out[rows] = torch.arange(len(rows), device=rows.device)
+            self._maps[level] = out
+        return self._maps[level]
+
+    def neighbours(self, level: int, kernel: int, stride: int, pad: int) -> Int64[Tensor, "n taps"]:
+        """Rows under each tap of a kernel, for every output cell.
+
+        Args:
+            level: Level of the input; a stride of 2 leads to the next.
+            kernel: Side of the kernel.
+            stride: 1 or 2.
+            pad: Zeros before the first row and column.
+        """
+        key = (level, kernel, stride, pad)
+        if key not in self._tables:
+            _, h, w = self.shapes[level]
+            _, oh, ow = self.shapes[level + stride - 1]
+            out = self.rows[level + stride - 1]
+            tap = torch.arange(kernel, device=out.device) - pad
+            y = (out // ow % oh * stride)[:, None] + tap
+            x = (out % ow * stride)[:, None] + tap
+            flat = (out // (oh * ow) * h * w)[:, None, None] + y[:, :, None] * w + x[:, None, :]
+            inside = ((y >= 0) & (y < h))[:, :, None] & ((x >= 0) & (x < w))[:, None, :]
+            found = self.row_map(level)[torch.where(inside, flat, 0)]
+            self._tables[key] = torch.where(inside, found, len(self.rows[level])).flatten(1)
+        return self._tables[key]
+
+    def gather(self, x: Float[Tensor, "b c h w"], level: int = 0) -> Float[Tensor, "n c 1 1"]:
+        """Whole map -> rows."""
+        return take_rows(x.permute(0, 2, 3, 1).flatten(0, 2), self.rows[level])[:, :, None, None]
+
+    def scatter(self, x: Float[Tensor, "n k"], level: int) -> Float[Tensor, "b cells k"]:
+        """Rows -> whole map, row by row; zeros where nothing is kept."""
+        b, h, w = self.shapes[level]
+        out = x.new_zeros((b * h * w, x.shape[1])).index_copy(0, self.rows[level], x)
+        return out.view(b, h * w, -1)
+
+    def upsample(self, x: Float[Tensor, "n c 1 1"], level: int) -> Float[Tensor, "m c 1 1"]:
+        """Rows of a level -> rows of the next finer one, nearest neighbour."""
+        _, h, w = self.shapes[level - 1]
+        fine = self.rows[level - 1]
+        parent = fine // (h * w) * (h * w // 4) + fine // w % h // 2 * (w // 2) + fine % w // 2
+        return take_rows(x.flatten(1), self.row_map(level)[parent])[:, :, None, None]
+
+
+class AreaHolder:
+    """Tells the convolutions of one detector which area the pass now running keeps; one value a thread."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    @property
+    def now(self) -> CellArea | None:
+        """The area in force, or None for whole maps."""
+        area: CellArea | None = getattr(self._local, "area", None)
+        return area
+
+    @contextmanager
+    def keeping(self, area: CellArea | None) -> Iterator[None]:
+        """Everything inside the `with` computes this area only."""
+        before = self.now
+        self._local.area = area
+        try:
+            yield
+        finally:
+            self._local.area = before
+
+    def __deepcopy__(self, memo: dict[int, object]) -> AreaHolder:
+        return AreaHolder()
+
+
+class CellConv2d(nn.Conv2d):
+    """A square convolution that computes the area its holder names.
+
+    `scale` is the frozen batch norm of a pretrained backbone, kept apart from the weight so that the optimiser
+    works at the weight's own scale; `fold` multiplies it in.
+    """
+
+    holder: AreaHolder
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        holder: AreaHolder,
+        level: int = 0,
+        groups: int = 1,
+        bias: bool = False,
+        same: bool = False,
+        padding: int | None = None,
+    ) -> None:
+        """A convolution at a level.
+
+        Args:
+            c_in: Channels in.
+            c_out: Channels out.
+            kernel: Side of the kernel, in cells.
+            stride: 1 or 2.
+            holder: Names the area to compute.
+            level: Level of the input: 0 is P3.
+            groups: 1, or `c_in` for a depth-wise convolution.
+            bias: Whether to add one.
+            same: TensorFlow's padding: with a stride of 2, the smaller half comes first.
+            padding: Zeros around the map; None is half the kernel.
+        """
+        super().__init__(
+            c_in,
+            c_out,
+            kernel,
+            stride,
+            kernel // 2 if padding is None else padding,
+            groups=groups,
+            bias=bias,
+        )
+        self.holder = holder
+        self.level = level
+        self.same = same
+        self.register_parameter("scale", None)
+
+    @property
+    def pad_before(self) -> int:
+        """Zeros before the first row and column."""
+        return (self.kernel_size[0] - self.stride[0]) // 2 if self.same else int(self.padding[0])
+
+    def fold(self) -> None:
+        """Multiply the scale into the weight."""
+        if self.scale is not None:
+            with torch.no_grad():
+                self.weight.mul_(self.scale[:, None, None, None])
+            self.scale = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] or, in cells form, [N, C, 1, 1]."""
+        weight = (
+            self.weight if self.scale is None else self.weight * self.scale[:, None, None, None]
+        )
+        area = self.holder.now
+        if area is not None:
+            if self.kernel_size[0] == self.stride[0] == 1:
+                return F.linear(x.flatten(1), weight.flatten(1), self.bias)[:, :, None, None]
+            table = area.neighbours(
+                self.level, self.kernel_size[0], self.stride[0], self.pad_before
+            )
+            return conv_rows(x.flatten(1), weight, self.bias, table)[:, :, None, None]
+        if not self.same or self.stride[0] == 1:
+            return F.conv2d(x, weight, self.bias, self.stride, self.padding, groups=self.groups)
+        before = self.pad_before
+        after = self.kernel_size[0] - self.stride[0] - before
+        x = F.pad(x, (before, after, before, after))
+        return F.conv2d(x, weight, self.bias, self.stride, 0, groups=self.groups)
+
+
+def conv_rows(
+    x: Float[Tensor, "n c"],
+    weight: Float[Tensor, "o i k k"],
+    bias: Float[Tensor, " o"] | None,
+    table: Int64[Tensor, "m taps"],
+) -> Float[Tensor, "m o"]:
+    """A convolution on rows: depth-wise tap by tap, anything else as one gather and one GEMM.
+
+    Args:
+        x: Input rows.
+        weight: Kernel; `i` is 1 for a depth-wise convolution.
+        bias: Added to every output row.
+        table: Input row under each tap of each output row; `n` stands for a row of zeros.
+    """
+    taps, channels = table.shape[1], x.shape[1]
+    on_cpu = x.device.type == "cpu"
+    if weight.shape[1] == 1 and channels > 1:
+        by_tap = weight.flatten(1).t()
+        if on_cpu:
+            out: Tensor = _DepthwiseRows.apply(x, by_tap, table)
+        else:
+            padded = torch.cat([x, x.new_zeros(1, channels)])
+            out = torch.stack([padded[table[:, t]] * by_tap[t] for t in range(taps)]).sum(0)
+        return out if bias is None else out + bias
+    flat = take_rows(x, table.flatten()).view(len(table), taps * channels)
+    return F.linear(flat, weight.permute(0, 2, 3, 1).flatten(1), bias)
+
+
+def take_rows(x: Float[Tensor, "n c"], index: Int64[Tensor, " m"]) -> Float[Tensor, "m c"]:
+    """Rows by index; index `n` is a row of zeros."""
+    if x.device.type != "cpu":
+        return torch.cat([x, x.new_zeros(1, x.shape[1])])[index]
+    out: Tensor = _TakeRows.apply(x, index)
+    return out
+
+
+class _TakeRows(torch.autograd.Function):
+    # index_select needs a copy of x with the row of zeros, and its backward sorts; two plain loops do better.
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.rows = len(x)
+        out = torch.empty((len(index), x.shape[1]))
+        _gather(x.detach().contiguous().numpy(), index.numpy(), out.numpy())
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (index,) = ctx.saved_tensors
+        back = torch.zeros((ctx.rows, grads[0].shape[1]))
+        _scatter_add(grads[0].contiguous().numpy(), index.numpy(), back.numpy())
+        return back, None
+
+
+class _DepthwiseRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, by_tap: Tensor, table: Tensor) -> Tensor:
+        x, by_tap = x.detach().contiguous(), by_tap.detach().contiguous()
+        ctx.save_for_backward(x, by_tap, table)
+        out = torch.zeros((len(table), x.shape[1]))
+        _depthwise(x.numpy(), by_tap.numpy(), table.numpy(), out.numpy())
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, by_tap, table = ctx.saved_tensors
+        back, back_weight = torch.zeros_like(x), torch.zeros_like(by_tap)
+        _depthwise_back(
+            x.numpy(),
+            by_tap.numpy(),
+            table.numpy(),
+            grads[0].contiguous().numpy(),
+            back.numpy(),
+            back_weight.numpy(),
+        )
+        return back, back_weight, None
+
+
+@numba.njit(cache=True, nogil=True)
+def _gather(
+    x: Float32[np.ndarray, "n c"], index: Int64[np.ndarray, " m"], out: Float32[np.ndarray, "m c"]
+) -> None:
+    for m in range(len(index)):
+        if index[m] < len(x):
+            out[m] = x[index[m]]
+        else:
+            out[m] = 0.0
+
+
+@numba.njit(cache=True, nogil=True)
+def _scatter_add(
+    grad: Float32[np.ndarray, "m c"],
+    index: Int64[np.ndarray, " m"],
+    out: Float32[np.ndarray, "n c"],
+) -> None:
+    for m in range(len(index)):
+        if index[m] < len(out):
+            row, g = out[index[m]], grad[m]
+            for c in range(len(g)):
+                row[c] += g[c]
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True)
+def _depthwise(
+    x: Float32[np.ndarray, "n c"],
+    weight: Float32[np.ndarray, "taps c"],
+    table: Int64[np.ndarray, "m taps"],
+    out: Float32[np.ndarray, "m c"],
+) -> None:
+    # One output row stays in the first-level cache while its taps are added up: no gathered copy is ever written.
+    n, channels = x.shape
+    for m in range(table.shape[0]):
+        row = out[m]
+        for t in range(table.shape[1]):
+            source = table[m, t]
+            if source < n:
+                w, v = weight[t], x[source]
+                for c in range(channels):
+                    row[c] += w[c] * v[c]
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True)
+def _depthwise_back(
+    x: Float32[np.ndarray, "n c"],
+    weight: Float32[np.ndarray, "taps c"],
+    table: Int64[np.ndarray, "m taps"],
+    grad: Float32[np.ndarray, "m c"],
+    back: Float32[np.ndarray, "n c"],
+    back_weight: Float32[np.ndarray, "taps c"],
+) -> None:
+    # Two loops over the taps, not one: with four arrays in it the compiler gives up on vector instructions (5 times slower).
+    n, channels = x.shape
+    for m in range(table.shape[0]):
+        g = grad[m]
+        for t in range(table.shape[1]):
+            source = table[m, t]
+            if source < n:
+                w, row = weight[t], back[source]
+                for c in range(channels):
+                    row[c] += w[c] * g[c]
+        for t in range(table.shape[1]):
+            source = table[m, t]
+            if source < n:
+                v, row = x[source], back_weight[t]
+                for c in range(channels):
+                    row[c] += v[c] * g[c]

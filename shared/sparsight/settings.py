@@ -1,0 +1,55 @@
+"""Typed settings of the model and of a detection run; unknown keys are refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sparsight.slicer import SlicerSettings
+
+
+class ModelSettings(BaseModel):
+    """What a detector is made of; `model.yaml` of a bundle.
+
+    Attributes:
+        backbone: Name of a timm model with `features_only` support.
+        neck_channels: Channels of the neck and the head.
+        classes: Names of the classes, in the order of the head's outputs.
+        mean: Mean of an input channel, of values in [0, 1].
+        std: Deviation of an input channel.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backbone: str = "tf_efficientnet_lite0"
+    neck_channels: int = Field(64, ge=8, le=512, multiple_of=8)
+    classes: tuple[str, ...] = Field(min_length=1)
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class DetectSettings:
+    """How to run a detector.
+
+    Attributes:
+        long_side_px: Length that the long side of a frame is scaled to.
+        mode: `split` runs the deep part on patches, `dense` on the whole frame.
+        sparse_head: In split mode, run the head on marked cells only.
+        mark: Heat from which on a cell is marked for the sparse head.
+        slicer: How patches are chosen.
+        score_min: Objects below this score are dropped.
+        nms_iou: Of two boxes of a class that overlap more than this, the better stays.
+        max_detections: Objects a frame, best first.
+    """
+
+    long_side_px: int = 1536
+    mode: Literal["split", "dense"] = "split"
+    sparse_head: bool = True
+    mark: float = 0.15
+    slicer: SlicerSettings = field(default_factory=SlicerSettings)
+    score_min: float = 0.005
+    nms_iou: float = 0.6
+    max_detections: int = 500
