@@ -93,7 +93,7 @@ class Detector(Protocol):
         """Answers of all frames, in their order."""
         ...
 
-    def gflops_dense(self, letterbox: Letterbox) -> float:
+    def gflops_dense(self, letterbox: Letterbox, /) -> float:
         """Cost of a frame of this size when the whole of it is run, in 10^9 operations."""
         ...
 
