@@ -49,7 +49,10 @@ def read_coco(annotations: Path, images: Path, *, allow_empty: bool = False) -> 
             wrong is collected and told together.
     """
     reading = Reading(allow_empty=allow_empty)
-    return reading.finish(annotations, scan_coco(annotations, images, reading))
+    dataset = scan_coco(annotations, images, reading)
+    reading.conclude(annotations, dataset)
+    reading.refuse(annotations)
+    return dataset
 
 
 def scan_coco(annotations: Path, images: Path, reading: Reading) -> Dataset:

@@ -77,7 +77,7 @@ def read_categories(
     """
     found: dict[int, str] = {}
     for i, record in enumerate(records):
-        where = f"{path}: categories[{i}]"
+        where = place(path, "categories", i, record)
         key, name = whole_number(record.get("id")), record.get("name")
         if key is None or not isinstance(name, str) or not name:
             reading.problem(where, f"expected an integer id and a name, got {shown(record)}")
@@ -103,7 +103,7 @@ def read_images(path: Path, records: Records, images: Path, reading: Reading) ->
     keys: set[int] = set()
     names: set[str] = set()
     for i, record in enumerate(reading.track(records, "pictures")):
-        where = f"{path}: images[{i}]"
+        where = place(path, "images", i, record)
         key, name = whole_number(record.get("id")), record.get("file_name")
         height, width = whole_number(record.get("height")), whole_number(record.get("width"))
         regions = record.get("ignore_regions") or []
@@ -125,7 +125,7 @@ def read_images(path: Path, records: Records, images: Path, reading: Reading) ->
         else:
             keys.add(key)
             names.add(name)
-            _look_at_picture(images / name, (height, width), where, reading)
+            _look_at_picture(images / name, (height, width), reading)
             out.append(Listed(key, name, (height, width), regions))
     return out
 
@@ -155,13 +155,13 @@ def read_annotations(
     xywh: list[tuple[float, float, float, float]] = []
     places: list[str] = []
     for i, record in enumerate(records):
-        where = f"{path}: annotations[{i}]"
+        where = place(path, "annotations", i, record)
         key, category = (
             whole_number(record.get("image_id")),
             whole_number(record.get("category_id")),
         )
         skipped = bool(record.get("iscrowd") or record.get("ignore"))
-        box = _four(record.get("bbox"))
+        box = four_numbers(record.get("bbox"))
         if key is None or key not in all_keys:
             got = shown(record.get("image_id"))
             reading.problem(where, f"expected the id of a listed image, got image_id {got}")
@@ -181,7 +181,7 @@ def read_annotations(
     for row, entry in enumerate(listed):
         for i, region in enumerate(entry.regions):
             where = f"{path}: ignore_regions[{i}] of {entry.file_name}"
-            box = _four(region)
+            box = four_numbers(region)
             if box is None:
                 what = f"expected four numbers [x, y, w, h], got {shown(region)}"
                 reading.problem(where, what)
@@ -193,6 +193,21 @@ def read_annotations(
     xyxy = np.array(xywh, np.float64).reshape(-1, 4)
     xyxy[:, 2:] += xyxy[:, :2]
     return Columns(np.array(image, np.int64), np.array(label, np.int64), xyxy, places)
+
+
+def place(path: Path, list_name: str, index: int, record: dict[str, Any]) -> str:
+    """Where a record stands: by its id if it has one, since that can be searched for.
+
+    Args:
+        path: The file.
+        list_name: The list that it is in.
+        index: Its place there.
+        record: The record.
+    """
+    key = record.get("id")
+    return (
+        f"{path}: {list_name}[{index}]" if key is None else f"{path}: {list_name}, id {shown(key)}"
+    )
 
 
 def whole_number(value: object) -> int | None:
@@ -212,23 +227,22 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:80]} ..."
 
 
-def _look_at_picture(
-    picture: Path, listed_hw: tuple[int, int], where: str, reading: Reading
-) -> None:
-    if not picture.is_file():
-        reading.problem(picture, f"expected the picture of {where}, there is no such file")
-        return
-    seen = picture_hw(picture, reading) if reading.check_pictures else listed_hw
-    if seen is not None and seen != listed_hw:
-        expected, got = (f"{hw[1]}x{hw[0]}" for hw in (listed_hw, seen))
-        turned = "; its EXIF data turn it" if seen == listed_hw[::-1] else ""
-        reading.problem(picture, f"expected {expected} as annotated, the picture has {got}{turned}")
-
-
-def _four(value: object) -> tuple[float, float, float, float] | None:
+def four_numbers(value: object) -> tuple[float, float, float, float] | None:
+    """A box or region, in pixels; None if it is anything but four numbers."""
     if not isinstance(value, (list, tuple)) or len(value) != 4:
         return None
     if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value):
         return None
     x, y, w, h = map(float, value)
     return x, y, w, h
+
+
+def _look_at_picture(picture: Path, listed_hw: tuple[int, int], reading: Reading) -> None:
+    if not picture.is_file():
+        reading.problem(picture, "expected the picture that is listed, there is no such file")
+        return
+    seen = picture_hw(picture, reading) if reading.check_pictures else listed_hw
+    if seen is not None and seen != listed_hw:
+        expected, got = (f"{hw[1]}x{hw[0]}" for hw in (listed_hw, seen))
+        turned = "; its EXIF data turn it" if seen == listed_hw[::-1] else ""
+        reading.problem(picture, f"expected {expected} as annotated, the picture has {got}{turned}")

@@ -2,7 +2,7 @@
 
 A reader is a function `(annotations, images, reading) -> Dataset`. What is wrong with one picture,
 line or box goes to `reading.problem` and the reader goes on without it; what leaves nothing to go
-on with (no such folder, no JSON) is a `DataError` at once. `reading.finish` raises the collection.
+on with (no such folder, no JSON) is a `DataError` at once. `reading.refuse` raises the collection.
 
 Boxes that no picture can have (outside it, of no size) are `reading.bad_box`: some public sets
 contain a few, so they may be left out on demand. Nothing else can be waved through.
@@ -11,9 +11,10 @@ contain a few, so they may be left out on demand. Nothing else can be waved thro
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from sparsight.errors import DataError
+from sparsight_cloud.data.choices import Split
 from sparsight_cloud.data.dataset import Dataset
 
 SHOWN = 20
@@ -22,8 +23,6 @@ SHOWN = 20
 _KEPT = 1000  # a wrong format makes a problem of every line: a bound for the memory
 
 T = TypeVar("T")
-
-Split = Literal["all", "train", "test"]
 
 
 class Track(Protocol):
@@ -97,7 +96,7 @@ class Reading:
     allow_empty: bool = False
     drop_bad_boxes: bool = False
     check_pictures: bool = False
-    split: Split = "all"
+    split: Split = Split.ALL
     track: Track = silent
     problems: list[Problem] = field(default_factory=list)
     problem_count: int = 0
@@ -124,24 +123,6 @@ class Reading:
         """Records what a person should know."""
         self.notes.append(text)
 
-    def finish(self, annotations: Path, dataset: Dataset) -> Dataset:
-        """Refuses a data set with problems, or one without a single box.
-
-        Args:
-            annotations: What was read, for the message.
-            dataset: What was found.
-
-        Returns:
-            The data set, as it is.
-
-        Raises:
-            DatasetProblems: Something is wrong; never train a seeker on silence.
-        """
-        self.conclude(annotations, dataset)
-        if self.problem_count:
-            raise DatasetProblems(annotations, self.problems, self.problem_count)
-        return dataset
-
     def conclude(self, annotations: Path, dataset: Dataset) -> None:
         """Looks at the whole: no pictures or no boxes are a problem, boxes left out are noted."""
         if self._dropped_count:
@@ -154,3 +135,15 @@ class Reading:
                 f"expected boxes, found none in {len(dataset.images)} pictures; if the set is "
                 "meant to be without objects, allow it (--allow-empty)",
             )
+
+    def refuse(self, annotations: Path) -> None:
+        """Refuses a data set with problems: never train a seeker on silence.
+
+        Args:
+            annotations: What was read, for the message.
+
+        Raises:
+            DatasetProblems: Something is wrong.
+        """
+        if self.problem_count:
+            raise DatasetProblems(annotations, self.problems, self.problem_count)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from sparsight_cloud.data.reading import Reading
 
@@ -26,6 +26,32 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.lines)
+
+    @classmethod
+    def none(cls, path: Path, fields: int) -> "Rows":
+        """No rows, of a file that has or needs none.
+
+        Args:
+            path: The file.
+            fields: How many columns there would be.
+        """
+        return cls(path, np.zeros((0, fields)), np.zeros(0, np.int64))
+
+    def take(self, rows: Bool[np.ndarray, " n"]) -> "Rows":
+        """The marked rows."""
+        return Rows(self.path, self.values[rows], self.lines[rows])
+
+    def refuse(self, rows: Bool[np.ndarray, " n"], expected: str, reading: Reading) -> None:
+        """Records the marked rows as problems.
+
+        Args:
+            rows: Which ones.
+            expected: What should have come.
+            reading: Gets the problems.
+        """
+        for row in np.flatnonzero(rows):
+            got = " ".join(f"{value:g}" for value in self.values[row])
+            reading.problem(self.where(int(row)), f"expected {expected}, got {got}")
 
     def where(self, row: int) -> str:
         """Place of a row in the form that editors jump to, `file:line`."""
@@ -54,12 +80,11 @@ def read_rows(
     Returns:
         The rows that are as they should be.
     """
-    nothing = Rows(path, np.zeros((0, len(fields))), np.zeros(0, np.int64))
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reading.problem(path, f"expected a text file, it can't be read: {error}")
-        return nothing
+        return Rows.none(path, len(fields))
     values: list[list[float]] = []
     lines: list[int] = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -84,5 +109,5 @@ def read_rows(
             "allow that (--allow-empty)",
         )
     if not values:
-        return nothing
+        return Rows.none(path, len(fields))
     return Rows(path, np.array(values), np.array(lines, np.int64))
