@@ -11,7 +11,7 @@ contain a few, so they may be left out on demand. Nothing else can be waved thro
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from sparsight.errors import DataError
 from sparsight_cloud.data.choices import Split
@@ -25,6 +25,7 @@ _KEPT = 1000  # a wrong format makes a problem of every line: a bound for the me
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Track(Protocol):
     """Shows how far a loop has come."""
 
