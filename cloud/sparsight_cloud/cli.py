@@ -7,10 +7,17 @@ modules import torch and the like when they run, not when they are imported.
 import typer
 
 from sparsight.cli import require_extra
+from sparsight_cloud.commands.data import data_app
+from sparsight_cloud.commands.evaluate import evaluate
 
 EXTRA = "cloud"
 NEEDS = ("cv2", "faster_coco_eval", "PIL", "safetensors", "timm", "torch", "torchvision")
-COMMANDS: tuple[str, ...] = ()
+COMMANDS = {
+    "eval": evaluate,
+}
+GROUPS = {
+    "data": data_app,
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -22,4 +29,8 @@ def register(app: typer.Typer) -> None:
     Raises:
         ExtraMissing: The packages of the extra `cloud` are not installed.
     """
-    require_extra(EXTRA, NEEDS, COMMANDS)
+    require_extra(EXTRA, NEEDS, [*COMMANDS, *GROUPS])
+    for name, command in COMMANDS.items():
+        app.command(name)(command)
+    for name, group in GROUPS.items():
+        app.add_typer(group, name=name)

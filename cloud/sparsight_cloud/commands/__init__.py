@@ -1,0 +1,1 @@
+"""The commands, a module each; torch and the like are imported when one runs."""
