@@ -72,7 +72,7 @@ def test_what_is_no_coco_file(tmp_path: Path, content: str | None, message: str)
     path = tmp_path / "ann.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(DataError, match="ann.json") as caught:
+    with pytest.raises(DataError, match=r"ann\.json") as caught:
         read_coco(path, tmp_path)
     assert message in str(caught.value)
 
@@ -95,7 +95,7 @@ def _box(raw: Raw, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("change", "where", "what"),
     [
-        (lambda r: _image(r, id="x7"), "images, id \"x7\"", 'expected an integer id, got "x7"'),
+        (lambda r: _image(r, id="x7"), 'images, id "x7"', 'expected an integer id, got "x7"'),
         (lambda r: _image(r, id=7), "images, id 7", "expected an id of its own, got 7 again"),
         (lambda r: _image(r, file_name="b.jpg"), "images, id 3", "each picture once, got 'b.jpg'"),
         (lambda r: _image(r, file_name="../b.jpg"), "images, id 3", "inside the folder"),
@@ -110,7 +110,7 @@ def _box(raw: Raw, **changes: object) -> None:
         (lambda r: _box(r, image_id=99), "annotations, id 2", "a listed image, got image_id 99"),
         (lambda r: _box(r, category_id=5), "annotations, id 2", "category ids [4, 9], got 5"),
         (lambda r: _box(r, bbox=[1, 2, 3]), "annotations, id 2", "four numbers [x, y, w, h]"),
-        (lambda r: _box(r, bbox=[1, 2, 3, "4"]), "annotations, id 2", "got [1, 2, 3, \"4\"]"),
+        (lambda r: _box(r, bbox=[1, 2, 3, "4"]), "annotations, id 2", 'got [1, 2, 3, "4"]'),
         (lambda r: _box(r, bbox=None), "annotations, id 2", "got null"),
         (lambda r: r["annotations"][1].pop("id"), "", ""),
         (lambda r: _box(r, bbox=[5, 5, 0, 3]), "(sub/a.jpg)", "with a width and a height"),
@@ -153,9 +153,7 @@ def test_a_small_overhang_is_clipped(coco_set: tuple[Path, Path], coco_raw: Raw)
     assert image.ignore_xyxy.tolist() == [[150, 80, 160, 90]]  # one without a size hides nothing
 
 
-def test_the_first_twenty_problems_and_how_many(
-    coco_set: tuple[Path, Path], coco_raw: Raw
-) -> None:
+def test_the_first_twenty_problems_and_how_many(coco_set: tuple[Path, Path], coco_raw: Raw) -> None:
     path, images = coco_set
     coco_raw["annotations"] += [
         {"id": 100 + i, "image_id": 7, "category_id": 77, "bbox": [1, 2, 3, 4]} for i in range(35)
@@ -192,7 +190,9 @@ def test_pictures_are_held_against_the_file(
     scan_coco(path, images, reading)
     first, second = reading.problems
     assert first.where == str(images / "b.jpg")
-    assert first.what == "expected 160x90 as annotated, the picture has 90x160; its EXIF data turn it"
+    assert (
+        first.what == "expected 160x90 as annotated, the picture has 90x160; its EXIF data turn it"
+    )
     assert second.where == str(images / "sub/a.jpg")
     assert "header can't be read" in second.what
 
@@ -217,7 +217,9 @@ def test_pycocotools_reads_what_is_written(coco_set: tuple[Path, Path], tmp_path
     theirs = COCO(str(tmp_path / "out.json"))
     assert sorted(theirs.getImgIds()) == [3, 7]
     assert sorted(theirs.getCatIds()) == [4, 9]
-    found = {tuple(a["bbox"]): (a["category_id"], a["area"]) for a in theirs.loadAnns(theirs.getAnnIds())}
+    found = {
+        tuple(a["bbox"]): (a["category_id"], a["area"]) for a in theirs.loadAnns(theirs.getAnnIds())
+    }
     assert found == {
         (10, 20, 30, 40): (9, 1200),
         (60, 10, 4, 6): (4, 24),

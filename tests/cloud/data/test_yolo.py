@@ -32,7 +32,8 @@ def test_the_layouts_people_have(yolo_set: Path, annotations: str) -> None:
     assert dataset.category_ids == (1, 2)
     a, b = dataset.images
     assert (a.file_name, a.image_id, a.frame_hw) == ("a.jpg", 1, (100, 200))
-    np.testing.assert_allclose(a.xyxy, [[90, 40, 110, 60], [15, 17.5, 25, 22.5]], atol=1e-4)
+    expected = np.array([[90, 40, 110, 60], [15, 17.5, 25, 22.5]])
+    np.testing.assert_allclose(a.xyxy, expected, atol=1e-4)
     assert a.labels.tolist() == [1, 0]
     np.testing.assert_allclose(a.ignore_xyxy, [[140, 80, 180, 100]], atol=1e-4)
     assert b.file_name == "b.png"
@@ -52,13 +53,20 @@ def test_a_turned_picture_is_measured_upright(yolo_set: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 8
     Image.new("RGB", (200, 100)).save(yolo_set / "images/train/a.jpg", exif=exif)
-    assert read_dataset(yolo_set, yolo_set / "images/train", "yolo").images[0].frame_hw == (200, 100)
+    assert read_dataset(yolo_set, yolo_set / "images/train", "yolo").images[0].frame_hw == (
+        200,
+        100,
+    )
 
 
 @pytest.mark.parametrize(
     ("label", "line", "what"),
     [
-        ("1 0.5 0.5 0.1\n", 1, "expected 5 numbers (class, centre x, centre y, width, height), got"),
+        (
+            "1 0.5 0.5 0.1\n",
+            1,
+            "expected 5 numbers (class, centre x, centre y, width, height), got",
+        ),
         ("0 .5 .5 .1 .1\n1 0.5 0.5 x 0.1\n", 2, "got '1 0.5 0.5 x 0.1'"),
         ("\n0 0.1 0.1 0.2 0.1 0.2 0.2\n", 2, "expected 5 numbers"),  # a polygon
         ("2 0.5 0.5 0.1 0.1\n", 1, "expected a class from 0 to 1, got 2"),
@@ -104,8 +112,14 @@ def test_strays_and_shared_names(yolo_set: Path) -> None:
     (yolo_set / "ignore/train/d.txt").write_text("0.5 0.5 0.1 0.1\n")
     Image.new("RGB", (200, 100)).save(yolo_set / "images/train/a.webp")
     told = dict(problems(yolo_set, yolo_set / "images/train"))
-    assert told[str(yolo_set / "labels/train/c.txt")] == "expected a picture of that name, there is none"
-    assert told[str(yolo_set / "ignore/train/d.txt")] == "expected a picture of that name, there is none"
+    assert (
+        told[str(yolo_set / "labels/train/c.txt")]
+        == "expected a picture of that name, there is none"
+    )
+    assert (
+        told[str(yolo_set / "ignore/train/d.txt")]
+        == "expected a picture of that name, there is none"
+    )
     assert "shares a.txt with a.jpg" in told[str(yolo_set / "images/train/a.webp")]
 
 
