@@ -47,8 +47,9 @@ def evaluate(
 ) -> None:
     """Judge a bundle on a labelled set: AP, coverage, cost.
 
-    Pictures that can't be read are named and left out, and the exit code is then 4. What is not
-    given is as the bundle has it.
+    What is not given is as the bundle has it.
+
+    Pictures that can't be read are named and left out; the exit code is then 4.
     """
     from sparsight.bundle import default_bundle, open_bundle
     from sparsight_cloud.data.coco import read_coco
