@@ -63,6 +63,28 @@ def save_checkpoint(
     partial.replace(path)
 
 
+def read_checkpoint(path: Path, prefix: str = "") -> tuple[Progress, dict[str, Tensor]]:
+    """What a checkpoint holds, on the CPU.
+
+    Args:
+        path: The file.
+        prefix: Only tensors whose name begins so.
+
+    Raises:
+        TrainingError: Missing, damaged, or written by another program.
+    """
+    try:
+        with safe_open(path, "pt") as f:
+            progress = Progress(**json.loads(f.metadata()["progress"]))
+            names = [k for k in f.keys() if k.startswith(prefix)]  # noqa: SIM118 (not a dict)
+            return progress, {k: f.get_tensor(k) for k in names}
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as e:
+        raise TrainingError(
+            f"{path}: not a checkpoint of this program ({e}); give the last.safetensors of a run, "
+            "or delete it to start over"
+        ) from e
+
+
 def load_checkpoint(
     path: Path,
     model: nn.Module,
@@ -75,14 +97,7 @@ def load_checkpoint(
     Raises:
         TrainingError: The file is damaged, or belongs to a run of another data set, model or seed.
     """
-    try:
-        with safe_open(path, "pt") as f:
-            progress = Progress(**json.loads(f.metadata()["progress"]))
-            tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 (not a dict)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as e:
-        raise TrainingError(
-            f"{path}: not a checkpoint of this program ({e}); delete it to start over"
-        ) from e
+    progress, tensors = read_checkpoint(path)
     changed = sorted(k for k in about if progress.about.get(k) != about[k])
     if changed:
         k = changed[0]
