@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from sparsight.geometry import CELL_PX
@@ -52,16 +51,15 @@ class Cost:
                 network.seeker(p3)
             with FlopCounterMode(display=False) as deep:
                 network.neck(p3, *network.trunk(p3))
-        convs = [m for m in network.head.modules() if isinstance(m, nn.Conv2d)]
-        per_row = [2.0 * m.weight.numel() for m in convs if m.kernel_size[0] == 3]
-        predict = sum(2.0 * m.weight.numel() for m in convs if m.kernel_size[0] == 1)
-        near = sum(per_row) / DEPTH
+        channels, classes = network.settings.neck_channels, len(network.settings.classes)
+        near = 2 * 2.0 * 9 * channels * channels  # both branches
+        predict = 2.0 * channels * (classes + 4)
         cells = side * side
         return cls(
             stem.get_total_flops() / cells,
             deep.get_total_flops() / cells,
             near,
-            sum(per_row) - near + predict,
+            (DEPTH - 1) * near + predict,
         )
 
     def dense_gflops(self, cells_hw: tuple[int, int]) -> float:

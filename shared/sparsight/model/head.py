@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sparsight.model.neck import folded
-from sparsight.model.sparse import LEVELS, AreaHolder, CellArea, CellConv2d, conv_rows
+from sparsight.model.rows import conv_rows
+from sparsight.model.sparse import LEVELS, AreaHolder, CellArea, CellConv2d
 
 STRIDES_PX = (8, 16, 32)
 DEPTH = 2

@@ -15,7 +15,7 @@ from sparsight.model.head import STRIDES_PX, Head
 from sparsight.model.neck import ConvNormAct, Neck
 from sparsight.model.seeker import Seeker
 from sparsight.model.sparse import AreaHolder, CellArea, CellConv2d
-from sparsight.model.stem import Stem
+from sparsight.model.stem import Normalise, Stem
 from sparsight.model.trunk import Trunk, in_tiles
 from sparsight.settings import ModelSettings
 
@@ -36,18 +36,12 @@ class Network(nn.Module):
         self.settings = settings
         self.holder = AreaHolder()
         backbone = build_backbone(settings.backbone, self.holder, pretrained=pretrained)
-        self.stem = Stem(backbone.stem, backbone.channels[0], nhwc=backbone.nhwc)
+        normalise = Normalise(settings.mean, settings.std)
+        self.stem = Stem(backbone.stem, backbone.channels[0], normalise, nhwc=backbone.nhwc)
         self.seeker = Seeker(backbone.channels[0])
-        self.trunk = Trunk(backbone.stages, nhwc=backbone.nhwc)
+        self.trunk = Trunk(backbone.stages, nhwc=backbone.nhwc, joined=backbone.joined)
         self.neck = Neck(backbone.channels, settings.neck_channels, self.holder)
         self.head = Head(settings.neck_channels, len(settings.classes), self.holder)
-        mean, std = (torch.tensor(v).view(3, 1, 1) * 255 for v in (settings.mean, settings.std))
-        self.register_buffer("mean", mean, persistent=False)
-        self.register_buffer("std", std, persistent=False)
-
-    def normalise(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-        """Values in [0, 255] -> what the stem takes."""
-        return (image - self.mean) / self.std
 
     def forward(
         self, image: Float[Tensor, "b 3 h w"], keep: Bool[Tensor, "b h8 w8"] | None = None
@@ -55,13 +49,13 @@ class Network(nn.Module):
         """Whole maps, or the kept area of maps.
 
         Args:
-            image: RGB in [0, 255], sides multiples of 32.
+            image: RGB in [0, 255], bytes or floats, sides multiples of 32.
             keep: The kept area; None keeps all.
 
         Returns:
             Logit of the heat; class logits and distances (input pixels) of all cells, level after level.
         """
-        p3 = self.stem(self.normalise(image))
+        p3 = self.stem(image)
         heat = self.seeker(p3)
         if keep is None:
             logits, distances = self.head(self.neck(p3, *self.trunk(p3)))

@@ -1,18 +1,21 @@
 """Convolutions that compute only the kept area.
 
-A frame's *kept area* is the union of its patches (`sparsight.slicer.Patches.union`). Patches start at multiples of four P3 cells,
-so the kept area has an exact twin at P4 and P5. Everything deeper than P3 obeys one rule: **a convolution sees zeros
-outside the kept area**, and it computes nothing there:
+A frame's *kept area* is the union of its patches (`sparsight.slicer.Patches.union`). Patches start
+at multiples of four P3 cells, so the kept area has an exact twin at P4 and P5. Everything deeper
+than P3 obeys one rule: **a convolution sees zeros outside the kept area**, and it computes
+nothing there:
 
     whole map    [B, C, H, W] ── conv ───────────────> [B, C', H, W]
-    kept cells   [N, C, 1, 1] ── gather, one GEMM ───> [N', C', 1, 1]      a row for each kept cell of all frames
+    kept cells   [N, C, 1, 1] ── gather, one GEMM ───> [N', C', 1, 1]   a row for each kept cell
 
-Neighbouring patches therefore see each other: no border is cut inside the kept area, no halo is needed and no cell is computed
-twice. A map of one pixel a row leaves every pointwise layer of any backbone (activations, sums, norms) as it is; only
-convolutions look up their neighbours, in an index table built once a batch. Training runs on kept cells too, so a detector is trained on
+Neighbouring patches therefore see each other: no border is cut inside the kept area, no halo is
+needed and no cell is computed twice. A map of one pixel a row leaves every pointwise layer of any
+backbone (activations, sums, norms) as it is; only convolutions look up their neighbours, in an
+index table built once a batch. Training runs on kept cells too, so a detector is trained on
 patches as they will be cut, and pays for these only.
 
-ESOD (arXiv 2407.16424, §III-C) stacks windows and runs each as if it were a picture; cut like that, our detector lost 2.8 to 4.4 AP.
+ESOD (arXiv 2407.16424, AdaSlicer) stacks windows and runs each as if it were a picture; cut like
+that, our detector lost 2.8 to 4.4 AP (design training.md §3).
 """
 
 from __future__ import annotations
@@ -22,14 +25,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
-import numba
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from sparsight.model.rows import conv_rows, take_rows
 
 LEVELS = 3
 """P3, P4 and P5: strides 8, 16 and 32."""
@@ -59,7 +61,7 @@ class CellArea:
         )
 
     def row_map(self, level: int) -> Int64[Tensor, " cells"]:
-        """Row of each cell of the whole map; the number of rows (a row of zeros) where it isn't kept."""
+        """Row of each cell of the whole map; where it isn't kept, N, the row of zeros."""
         if level not in self._maps:
             rows = self.rows[level]
             out = torch.full((math.prod(self.shapes[level]),), len(rows), device=rows.device)
@@ -109,7 +111,7 @@ class CellArea:
 
 
 class AreaHolder:
-    """Tells the convolutions of one detector which area the pass now running keeps; one value a thread."""
+    """Tells the convolutions of a detector which area the running pass keeps; one value a thread."""
 
     def __init__(self) -> None:
         self._local = threading.local()
@@ -137,8 +139,8 @@ class AreaHolder:
 class CellConv2d(nn.Conv2d):
     """A square convolution that computes the area its holder names.
 
-    `scale` is the frozen batch norm of a pretrained backbone, kept apart from the weight so that the optimiser
-    works at the weight's own scale; `fold` multiplies it in.
+    `scale` is the frozen batch norm of a pretrained backbone, kept apart from the weight so that
+    the optimiser works at the weight's own scale; `fold` multiplies it in.
     """
 
     holder: AreaHolder
@@ -183,7 +185,7 @@ class CellConv2d(nn.Conv2d):
         self.holder = holder
         self.level = level
         self.same = same
-        self.register_parameter("scale", None)
+        self.scale: nn.Parameter | None = None
 
     @property
     def pad_before(self) -> int:
@@ -216,152 +218,3 @@ class CellConv2d(nn.Conv2d):
         after = self.kernel_size[0] - self.stride[0] - before
         x = F.pad(x, (before, after, before, after))
         return F.conv2d(x, weight, self.bias, self.stride, 0, groups=self.groups)
-
-
-def conv_rows(
-    x: Float[Tensor, "n c"],
-    weight: Float[Tensor, "o i k k"],
-    bias: Float[Tensor, " o"] | None,
-    table: Int64[Tensor, "m taps"],
-) -> Float[Tensor, "m o"]:
-    """A convolution on rows: depth-wise tap by tap, anything else as one gather and one GEMM.
-
-    Args:
-        x: Input rows.
-        weight: Kernel; `i` is 1 for a depth-wise convolution.
-        bias: Added to every output row.
-        table: Input row under each tap of each output row; `n` stands for a row of zeros.
-    """
-    taps, channels = table.shape[1], x.shape[1]
-    on_cpu = x.device.type == "cpu"
-    if weight.shape[1] == 1 and channels > 1:
-        by_tap = weight.flatten(1).t()
-        if on_cpu:
-            out: Tensor = _DepthwiseRows.apply(x, by_tap, table)
-        else:
-            padded = torch.cat([x, x.new_zeros(1, channels)])
-            out = torch.stack([padded[table[:, t]] * by_tap[t] for t in range(taps)]).sum(0)
-        return out if bias is None else out + bias
-    flat = take_rows(x, table.flatten()).view(len(table), taps * channels)
-    return F.linear(flat, weight.permute(0, 2, 3, 1).flatten(1), bias)
-
-
-def take_rows(x: Float[Tensor, "n c"], index: Int64[Tensor, " m"]) -> Float[Tensor, "m c"]:
-    """Rows by index; index `n` is a row of zeros."""
-    if x.device.type != "cpu":
-        return torch.cat([x, x.new_zeros(1, x.shape[1])])[index]
-    out: Tensor = _TakeRows.apply(x, index)
-    return out
-
-
-class _TakeRows(torch.autograd.Function):
-    # index_select needs a copy of x with the row of zeros, and its backward sorts; two plain loops do better.
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, index: Tensor) -> Tensor:
-        ctx.save_for_backward(index)
-        ctx.rows = len(x)
-        out = torch.empty((len(index), x.shape[1]))
-        _gather(x.detach().contiguous().numpy(), index.numpy(), out.numpy())
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (index,) = ctx.saved_tensors
-        back = torch.zeros((ctx.rows, grads[0].shape[1]))
-        _scatter_add(grads[0].contiguous().numpy(), index.numpy(), back.numpy())
-        return back, None
-
-
-class _DepthwiseRows(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, by_tap: Tensor, table: Tensor) -> Tensor:
-        x, by_tap = x.detach().contiguous(), by_tap.detach().contiguous()
-        ctx.save_for_backward(x, by_tap, table)
-        out = torch.zeros((len(table), x.shape[1]))
-        _depthwise(x.numpy(), by_tap.numpy(), table.numpy(), out.numpy())
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        x, by_tap, table = ctx.saved_tensors
-        back, back_weight = torch.zeros_like(x), torch.zeros_like(by_tap)
-        _depthwise_back(
-            x.numpy(),
-            by_tap.numpy(),
-            table.numpy(),
-            grads[0].contiguous().numpy(),
-            back.numpy(),
-            back_weight.numpy(),
-        )
-        return back, back_weight, None
-
-
-@numba.njit(cache=True, nogil=True)
-def _gather(
-    x: Float32[np.ndarray, "n c"], index: Int64[np.ndarray, " m"], out: Float32[np.ndarray, "m c"]
-) -> None:
-    for m in range(len(index)):
-        if index[m] < len(x):
-            out[m] = x[index[m]]
-        else:
-            out[m] = 0.0
-
-
-@numba.njit(cache=True, nogil=True)
-def _scatter_add(
-    grad: Float32[np.ndarray, "m c"],
-    index: Int64[np.ndarray, " m"],
-    out: Float32[np.ndarray, "n c"],
-) -> None:
-    for m in range(len(index)):
-        if index[m] < len(out):
-            row, g = out[index[m]], grad[m]
-            for c in range(len(g)):
-                row[c] += g[c]
-
-
-@numba.njit(cache=True, fastmath=True, nogil=True)
-def _depthwise(
-    x: Float32[np.ndarray, "n c"],
-    weight: Float32[np.ndarray, "taps c"],
-    table: Int64[np.ndarray, "m taps"],
-    out: Float32[np.ndarray, "m c"],
-) -> None:
-    # One output row stays in the first-level cache while its taps are added up: no gathered copy is ever written.
-    n, channels = x.shape
-    for m in range(table.shape[0]):
-        row = out[m]
-        for t in range(table.shape[1]):
-            source = table[m, t]
-            if source < n:
-                w, v = weight[t], x[source]
-                for c in range(channels):
-                    row[c] += w[c] * v[c]
-
-
-@numba.njit(cache=True, fastmath=True, nogil=True)
-def _depthwise_back(
-    x: Float32[np.ndarray, "n c"],
-    weight: Float32[np.ndarray, "taps c"],
-    table: Int64[np.ndarray, "m taps"],
-    grad: Float32[np.ndarray, "m c"],
-    back: Float32[np.ndarray, "n c"],
-    back_weight: Float32[np.ndarray, "taps c"],
-) -> None:
-    # Two loops over the taps, not one: with four arrays in it the compiler gives up on vector instructions (5 times slower).
-    n, channels = x.shape
-    for m in range(table.shape[0]):
-        g = grad[m]
-        for t in range(table.shape[1]):
-            source = table[m, t]
-            if source < n:
-                w, row = weight[t], back[source]
-                for c in range(channels):
-                    row[c] += w[c] * g[c]
-        for t in range(table.shape[1]):
-            source = table[m, t]
-            if source < n:
-                v, row = x[source], back_weight[t]
-                for c in range(channels):
-                    row[c] += v[c] * g[c]

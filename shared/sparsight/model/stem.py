@@ -1,14 +1,17 @@
 """The stem: the whole frame to P3, in strips that fit the cache.
 
-    image [B, 3, H, W] ─ group ─ group ─ ... ─> P3 [B, C, H/8, W/8]
-             each group:  ┌ strip ┐ expand, depth-wise, project ┌ strip ┐
-                          │ strip │ ──────────────────────────> │ strip │
-                          └ strip ┘  wide maps exist strip-wise └ strip ┘
+    image [B, 3, H, W] ─ normalise ─ group ─ group ─ ... ─> P3 [B, C, H/8, W/8]
 
-The widest maps of a stem are inside its blocks (96 channels at stride 2: 127 MB for one 1536x864 frame) and a CPU spends
-its time moving them. Each group of units is therefore run on strips of rows with just the halo that its own convolutions need,
-so wide maps never leave the cache: 3.3 times faster than whole maps on one core and a fraction of the memory (docs/LOG.md), the same
-numbers. A group that isn't local (attention, squeeze-and-excite) runs whole; a probe at construction decides.
+        a group:   ┌─ strip ─┐                             ┌─ strip ─┐
+                   │  strip  │ expand, depth-wise, project │  strip  │
+                   └─ strip ─┘  wide maps: one strip high  └─ strip ─┘
+
+The widest maps of a stem are inside its blocks (96 channels at stride 2: 127 MB for one 1536x864
+frame), and a CPU spends its time moving them. Each group of units therefore runs on strips of
+rows with just the halo that its own convolutions need: wide maps never leave the cache. On one
+core that is 3.3 times faster than whole maps, with a fraction of the memory and the same numbers
+(docs/LOG.md, 2026-11-22). A group that isn't local (attention, squeeze-and-excite) runs whole; a
+probe at the first call decides. Where strips end is no part of the model.
 """
 
 from __future__ import annotations
@@ -20,15 +23,37 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-STRIP_BYTES = 2 << 20
-"""Size that the widest map of a strip may have: what measured fastest with 1 MB of second-level cache a core."""
+from sparsight.model.sparse import CellConv2d
+
+STRIP_BYTES = 3 << 20
+"""Size of a strip's widest map: measured fastest with 1 MB of second-level cache a core."""
+
+HALO_ROWS_MAX = 48
+"""A group that needs more rows above and below would compute most of them twice."""
+
+
+class Normalise(nn.Module):
+    """Pixels in [0, 255] -> what the pretrained backbone was trained on."""
+
+    def __init__(self, mean: tuple[float, float, float], std: tuple[float, float, float]) -> None:
+        """Of channels whose values in [0, 1] have this mean and deviation."""
+        super().__init__()
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values).view(3, 1, 1) * 255, persistent=False)
+        self.mean: Tensor
+        self.std: Tensor
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Bytes or floats, [B, 3, H, W]."""
+        return (image.float() - self.mean) / self.std
 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
     module: nn.Sequential
     stride: int
-    halo_rows: int
+    above_rows: int
+    below_rows: int
     bytes_per_px: float
     local: bool
 
@@ -37,13 +62,18 @@ class Stem(nn.Module):
     """The dense part of the detector.
 
     Attributes:
+        normalise: From pixels to the first unit's input.
         units: Modules that follow each other.
         channels: Channels of P3.
         nhwc: Whether the units' maps are channels-last in their shape.
     """
 
-    def __init__(self, units: nn.Sequential, channels: int, *, nhwc: bool = False) -> None:
+    def __init__(
+        self, units: nn.Sequential, channels: int, normalise: Normalise, *, nhwc: bool = False
+    ) -> None:
+        """A stem of a backbone's first units."""
         super().__init__()
+        self.normalise = normalise
         self.units = units
         self.channels = channels
         self.nhwc = nhwc
@@ -55,7 +85,7 @@ class Stem(nn.Module):
         Returns:
             How many units that is.
         """
-        x = torch.zeros(1, 3, 64, 64)
+        x = torch.zeros(1, 3, 64, 64, device=self.normalise.mean.device)
         frozen = 0
         with torch.no_grad():
             for i, unit in enumerate(self.units):
@@ -66,25 +96,27 @@ class Stem(nn.Module):
             unit.requires_grad_(False)
         return frozen
 
-    def forward(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h8 w8"]:
-        """Normalised image -> P3."""
+    def forward(self, image: Tensor) -> Float[Tensor, "b c h8 w8"]:
+        """Pixels in [0, 255], [B, 3, H, W] with sides that are multiples of 32 -> P3."""
         if not torch.is_grad_enabled():
-            x = self.in_strips(image)
+            x = self._in_strips(image, len(self.units))
         else:
             frozen = len(list(itertools.takewhile(_is_frozen, self.units)))
             with torch.no_grad():
-                x = self.in_strips(image, last=frozen)
+                x = self._in_strips(image, frozen)
             x = self.units[frozen:](x)
         return x.permute(0, 3, 1, 2) if self.nhwc else x
 
-    def in_strips(self, x: Float[Tensor, "b c h w"], last: int | None = None) -> Tensor:
-        """Run the first units, strip by strip where that gives the same numbers."""
-        units = list(self.units)[:last]
+    def _in_strips(self, image: Tensor, last: int) -> Tensor:
+        """The first units, strip by strip where that gives the same numbers."""
+        units = [self.normalise, *self.units[:last]]
         if self.nhwc:
-            return nn.Sequential(*units)(x)
-        if len(units) not in self._plans:
-            self._plans[len(units)] = _plan(units, x)
-        for group in self._plans[len(units)]:
+            whole: Tensor = nn.Sequential(*units)(image)
+            return whole
+        if last not in self._plans:
+            self._plans[last] = _plan(units, image.device)
+        x = image
+        for group in self._plans[last]:
             x = _run(group, x)
         return x
 
@@ -93,68 +125,62 @@ def _is_frozen(unit: nn.Module) -> bool:
     return not any(p.requires_grad for p in unit.parameters())
 
 
-def _plan(units: list[nn.Module], like: Tensor) -> tuple[_Group, ...]:
+def _plan(units: list[nn.Module], device: torch.device) -> tuple[_Group, ...]:
     """Join units so that groups end where maps are narrow, and measure each on a probe."""
-    x = torch.randn(1, like.shape[1], 128, 64, device=like.device)
-    bounds: list[int] = [0] if units else []
-    widths: list[int] = []
-    y = x
-    for unit in units:
-        y = unit(y)
-        widths.append(y.shape[1])
-    for i in range(1, len(units)):
-        pointwise = not any(isinstance(m, (nn.Conv2d, nn.MaxPool2d)) for m in units[i].modules())
-        if not pointwise and widths[i] >= widths[i - 1]:
-            bounds.append(i)
-    groups = []
-    for a, b in itertools.pairwise([*bounds, len(units)] if units else []):
-        module = nn.Sequential(*units[a:b])
-        group = _measure(module, x)
-        y = module(x)
-        if group.local:
-            strip = _strips(group, x, rows=8 * group.stride)
-            if not torch.allclose(strip, y, rtol=1e-4, atol=1e-5 * float(y.abs().max())):
-                group = _Group(module, group.stride, 0, 0.0, local=False)
+    probe = torch.rand(1, 3, 128, 64, device=device) * 255
+    starts, x, width = [0], probe, 0
+    for i, unit in enumerate(units):
+        x = unit(x)
+        pointwise = not any(isinstance(m, nn.Conv2d | nn.MaxPool2d) for m in unit.modules())
+        if i > 1 and not pointwise and x.shape[1] >= width:
+            starts.append(i)
+        width = x.shape[1]
+    groups, x = [], probe
+    for start, end in itertools.pairwise([*starts, len(units)]):
+        group = _measure(nn.Sequential(*units[start:end]), x)
         groups.append(group)
-        x = y
+        x = group.module(x)
     return tuple(groups)
 
 
 def _measure(module: nn.Sequential, x: Tensor) -> _Group:
-    halo, widest = 0, 0.0
+    above, below, widest = 0, 0, 0.0
 
     def note(m: nn.Module, args: tuple[Tensor, ...], y: Tensor) -> None:
-        nonlocal halo, widest
+        nonlocal above, below, widest
+        assert isinstance(m, nn.Conv2d | nn.MaxPool2d)
+        kernel, stride, pad = (_first(v) for v in (m.kernel_size, m.stride, m.padding))
+        pad = m.pad_before if isinstance(m, CellConv2d) else pad
         jump = x.shape[2] // max(1, args[0].shape[2])
-        kernel = m.kernel_size
-        halo += (kernel if isinstance(kernel, int) else kernel[0]) // 2 * jump  # type: ignore[index,operator]
+        above += pad * jump
+        below += max(0, kernel - stride - pad) * jump
         widest = max(widest, 4.0 * y.numel() / (x.shape[2] * x.shape[3]))
 
-    hooks = [
-        m.register_forward_hook(note)
-        for m in module.modules()
-        if isinstance(m, (nn.Conv2d, nn.MaxPool2d))
-    ]
+    spatial = [m for m in module.modules() if isinstance(m, nn.Conv2d | nn.MaxPool2d)]
+    hooks = [m.register_forward_hook(note) for m in spatial]
     y = module(x)
-    for h in hooks:
-        h.remove()
-    stride = x.shape[2] // y.shape[2]
-    return _Group(
-        module, stride, -(-halo // stride) * stride, widest, local=y.ndim == 4 and halo < 32
+    for hook in hooks:
+        hook.remove()
+    s = x.shape[2] // y.shape[2]
+    group = _Group(module, s, -(-above // s) * s, -(-below // s) * s, widest, local=True)
+    same = above + below <= HALO_ROWS_MAX and torch.allclose(
+        _strips(group, x, rows=8 * s), y, rtol=1e-4, atol=1e-5 * float(y.abs().max())
     )
+    return group if same else _Group(module, s, 0, 0, 0.0, local=False)
+
+
+def _first(value: int | str | tuple[int, ...]) -> int:
+    assert not isinstance(value, str)
+    return value if isinstance(value, int) else value[0]
 
 
 def _run(group: _Group, x: Tensor) -> Tensor:
     if not group.local:
-        out = group.module(x)
-        assert isinstance(out, Tensor)
+        out: Tensor = group.module(x)
         return out
     rows = int(STRIP_BYTES / max(1.0, group.bytes_per_px * x.shape[0] * x.shape[3]))
-    return _strips(
-        group,
-        x,
-        rows=max(rows, 4 * group.halo_rows, 2 * group.stride) // group.stride * group.stride,
-    )
+    rows = max(rows, 4 * (group.above_rows + group.below_rows), 2 * group.stride)
+    return _strips(group, x, rows // group.stride * group.stride)
 
 
 def _strips(group: _Group, x: Tensor, rows: int) -> Tensor:
@@ -162,15 +188,18 @@ def _strips(group: _Group, x: Tensor, rows: int) -> Tensor:
     out: Tensor | None = None
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
-        a, b = max(0, top - group.halo_rows), min(height, bottom + group.halo_rows)
+        a, b = max(0, top - group.above_rows), min(height, bottom + group.below_rows)
         y = group.module(x[:, :, a:b])
         if out is None:
-            shape = (y.shape[0], y.shape[1], height // stride, y.shape[3])
             out = torch.empty(
-                shape, dtype=y.dtype, device=y.device, memory_format=torch.channels_last
+                (y.shape[0], y.shape[1], height // stride, y.shape[3]),
+                dtype=y.dtype,
+                device=y.device,
+                memory_format=torch.channels_last,
             )
+        first = (top - a) // stride
         out[:, :, top // stride : bottom // stride] = y[
-            :, :, (top - a) // stride : (bottom - a) // stride
+            :, :, first : first + (bottom - top) // stride
         ]
     assert out is not None
     return out
