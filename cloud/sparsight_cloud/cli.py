@@ -8,11 +8,13 @@ import typer
 
 from sparsight.cli import require_extra
 from sparsight_cloud.commands.data import data_app
+from sparsight_cloud.commands.detect import detect
 from sparsight_cloud.commands.evaluate import evaluate
 
 EXTRA = "cloud"
 NEEDS = ("cv2", "faster_coco_eval", "PIL", "safetensors", "timm", "torch", "torchvision")
 COMMANDS = {
+    "detect": detect,
     "eval": evaluate,
 }
 GROUPS = {

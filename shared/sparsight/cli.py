@@ -65,7 +65,9 @@ def build_app(groups: Iterable[EntryPoint] | None = None) -> typer.Typer:
     if groups is None:
         groups = entry_points(group=ENTRY_POINT_GROUP)
     # Plain tracebacks: pretty ones print local variables, and those may hold a device's secrets.
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app = typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
+    )
     hints = []
     for group in sorted(groups, key=lambda entry: entry.name):
         try:
@@ -157,5 +159,5 @@ def _add_placeholder(app: typer.Typer, command: str, extra: str) -> None:
 
 def _epilog(hints: Sequence[str]) -> str | None:
     """The hints as prose below the help, or nothing at all."""
-    # Escaped, since rich would take `[cloud]` for a style and swallow it.
+    # Escaped, since neither rich nor Markdown shall take `[cloud]` for anything but text.
     return escape(" ".join(f"{hint[0].upper()}{hint[1:]}." for hint in hints)) or None

@@ -1,1 +1,1 @@
-"""The network, one file a stage of the drawing. torch lives here, and only here in the shared half."""
+"""The network, a file a stage. torch lives here, and only here in the shared half."""
