@@ -12,6 +12,7 @@ occlusion are not carried over.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from sparsight.errors import DataError
 from sparsight.geometry import area
 from sparsight_cloud.data.boxes import fit_boxes, labelled
 from sparsight_cloud.data.coco_records import (
-    Columns,
     Records,
     read_annotations,
     read_categories,
@@ -105,15 +105,12 @@ def assemble(path: Path, raw: dict[str, Records], images: Path, reading: Reading
     require_folder(images, "pictures")
     names, category_ids = read_categories(path, raw["categories"], reading)
     listed = read_images(path, raw["images"], images, reading)
-    all_keys = {
-        key for record in raw["images"] if (key := whole_number(record.get("id"))) is not None
-    }
+    all_keys = {whole_number(record.get("id")) for record in raw["images"]}
     frame_hw = np.array([image.frame_hw for image in listed], np.int64).reshape(-1, 2)
     columns = read_annotations(path, raw["annotations"], listed, all_keys, category_ids, reading)
-    place = columns.where.__getitem__
     sizes = frame_hw[columns.image]
-    xyxy, keep = fit_boxes(columns.xyxy, columns.label, sizes, place, reading)
-    parts = Columns(columns.image, columns.label, xyxy, columns.where).split(keep, len(listed))
+    xyxy, keep = fit_boxes(columns.xyxy, columns.label, sizes, columns.where, reading)
+    parts = replace(columns, xyxy=xyxy).split(keep, len(listed))
     out = tuple(
         labelled(images / image.file_name, image.file_name, image.key, image.frame_hw, *part)
         for image, part in zip(listed, parts, strict=True)

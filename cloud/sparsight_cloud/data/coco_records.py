@@ -1,7 +1,7 @@
 """COCO's records, looked at one by one: what they say, and what is wrong with them."""
 
 import json
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,13 +41,13 @@ class Columns:
         image: Row of the image that the box is in.
         label: Index of its class, or `IGNORED`.
         xyxy: Corners in pixels of the image.
-        where: Name of its place in the file.
+        where: Names a row's place in the file; only asked for where something is wrong.
     """
 
     image: Int64[np.ndarray, " n"]
     label: Int64[np.ndarray, " n"]
     xyxy: Float64[np.ndarray, "n 4"]
-    where: Sequence[str]
+    where: Callable[[int], str]
 
     def split(
         self, keep: Bool[np.ndarray, " n"], images: int
@@ -153,46 +153,55 @@ def read_annotations(
     image: list[int] = []
     label: list[int] = []
     xywh: list[tuple[float, float, float, float]] = []
-    places: list[str] = []
-    for i, record in enumerate(records):
-        where = place(path, "annotations", i, record)
-        key, category = (
-            whole_number(record.get("image_id")),
-            whole_number(record.get("category_id")),
-        )
+    sources: list[int] = []  # the annotation's index, or ~ that of the region
+    regions = [(row, i) for row, entry in enumerate(listed) for i in range(len(entry.regions))]
+
+    def where(source: int) -> str:
+        if source >= 0:
+            return place(path, "annotations", source, records[source])
+        row, i = regions[~source]
+        return f"{path}: ignore_regions[{i}] of {listed[row].file_name}"
+
+    for source, record in enumerate(records):
+        key = whole_number(record.get("image_id"))
+        category = whole_number(record.get("category_id"))
         skipped = bool(record.get("iscrowd") or record.get("ignore"))
         box = four_numbers(record.get("bbox"))
         if key is None or key not in all_keys:
             got = shown(record.get("image_id"))
-            reading.problem(where, f"expected the id of a listed image, got image_id {got}")
+            reading.problem(where(source), f"expected the id of a listed image, got image_id {got}")
         elif key not in row_of:
             continue
         elif box is None:
             got = shown(record.get("bbox"))
-            reading.problem(where, f"expected a bbox of four numbers [x, y, w, h], got {got}")
+            what = f"expected a bbox of four numbers [x, y, w, h], got {got}"
+            reading.problem(where(source), what)
         elif not skipped and category not in label_of:
-            known = f"one of the category ids {shown(list(category_ids))}"
-            reading.problem(where, f"expected {known}, got {shown(record.get('category_id'))}")
+            what = f"expected one of the category ids {shown(list(category_ids))}"
+            reading.problem(where(source), f"{what}, got {shown(record.get('category_id'))}")
         else:
             image.append(row_of[key])
             label.append(IGNORED if skipped or category is None else label_of[category])
             xywh.append(box)
-            places.append(f"{where} ({listed[row_of[key]].file_name})")
-    for row, entry in enumerate(listed):
-        for i, region in enumerate(entry.regions):
-            where = f"{path}: ignore_regions[{i}] of {entry.file_name}"
-            box = four_numbers(region)
-            if box is None:
-                what = f"expected four numbers [x, y, w, h], got {shown(region)}"
-                reading.problem(where, what)
-            else:
-                image.append(row)
-                label.append(IGNORED)
-                xywh.append(box)
-                places.append(where)
+            sources.append(source)
+    for source, (row, i) in enumerate(regions):
+        region = listed[row].regions[i]
+        box = four_numbers(region)
+        if box is None:
+            what = f"expected four numbers [x, y, w, h], got {shown(region)}"
+            reading.problem(where(~source), what)
+        else:
+            image.append(row)
+            label.append(IGNORED)
+            xywh.append(box)
+            sources.append(~source)
     xyxy = np.array(xywh, np.float64).reshape(-1, 4)
     xyxy[:, 2:] += xyxy[:, :2]
-    return Columns(np.array(image, np.int64), np.array(label, np.int64), xyxy, places)
+
+    def where_and_picture(box_row: int) -> str:
+        return f"{where(sources[box_row])} ({listed[image[box_row]].file_name})"
+
+    return Columns(np.array(image, np.int64), np.array(label, np.int64), xyxy, where_and_picture)
 
 
 def place(path: Path, list_name: str, index: int, record: dict[str, Any]) -> str:
@@ -212,7 +221,9 @@ def place(path: Path, list_name: str, index: int, record: dict[str, Any]) -> str
 
 def whole_number(value: object) -> int | None:
     """What an id or a size says, as a JSON number or a string of digits; None if it is neither."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+    if type(value) is int:
+        return value
+    if not isinstance(value, (float, str)):
         return None
     try:
         whole = int(value)
@@ -231,7 +242,7 @@ def four_numbers(value: object) -> tuple[float, float, float, float] | None:
     """A box or region, in pixels; None if it is anything but four numbers."""
     if not isinstance(value, (list, tuple)) or len(value) != 4:
         return None
-    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value):
+    if not {type(v) for v in value} <= {int, float}:  # true and false are numbers to Python
         return None
     x, y, w, h = map(float, value)
     return x, y, w, h

@@ -193,6 +193,12 @@ def test_views_are_joined_to_what_was_cut(
     np.testing.assert_allclose(joined, whole[[of[i] for i in first]], atol=1e-6)
 
 
+def test_doubles_of_one_window_stay_two() -> None:
+    boxes = np.array([[10.0, 10, 14, 20]] * 2)
+    windows = np.array([[0.0, 0, 640, 512]] * 2)
+    assert len(join_views(boxes, windows, np.zeros(2, np.int64))[0]) == 2
+
+
 def test_no_boxes_are_no_boxes() -> None:
     none = np.zeros((0, 4))
     joined, first = join_views(none, none, np.zeros(0, np.int64))
