@@ -154,7 +154,7 @@ class SplitPass:
 
 
 def _spread(marks: Bool[Tensor, "b h w"], level: int) -> Bool[Tensor, "b h w"]:
-    """Marked cells of a level: pooled from P3 and grown by one, as neighbours answer for a box too."""
+    """Marked cells of a level: pooled from P3, grown by one, as neighbours answer for a box too."""
     m = marks[:, None].float()
     if level:
         m = F.max_pool2d(m, 1 << level)

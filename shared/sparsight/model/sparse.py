@@ -111,7 +111,7 @@ class CellArea:
 
 
 class AreaHolder:
-    """Tells the convolutions of a detector which area the running pass keeps; one value a thread."""
+    """Tells a detector's convolutions which area the running pass keeps; one value a thread."""
 
     def __init__(self) -> None:
         self._local = threading.local()
