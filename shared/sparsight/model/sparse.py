@@ -46,7 +46,7 @@ class CellArea:
         shapes: B, H, W of each level.
     """
 
-    rows: tuple[Int64[Tensor, " n"], ...]
+    rows: tuple[Int64[Tensor, " _"], ...]
     shapes: tuple[tuple[int, int, int], ...]
     _maps: dict[int, Tensor] = field(default_factory=dict)
     _tables: dict[tuple[int, int, int, int], Tensor] = field(default_factory=dict)
