@@ -1,63 +1,63 @@
 """What a frame costs, counted: multiply-adds times two, as ESOD and most tables count.
 
-torch's own counter is run once over each part on a small probe. Every part is convolutional, so its cost is proportional to the
-cells it computes: pixels for the stem, kept cells for trunk and neck, marked cells for the sparse head. (Attention within fixed
-windows is proportional too.)
+torch's own counter runs once over each part, on tensors that have shapes but no data. What is
+convolutional costs in proportion to the cells it computes: P3 cells of the frame for stem and
+seeker, kept cells for trunk and neck, marked cells for the sparse head. Attention does not (windows
+are padded to fit, global attention grows with the square), so where the trunk runs patches alone,
+stem and trunk are counted at the very size of the frame and of the patch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from sparsight.geometry import CELL_PX
 from sparsight.model.head import DEPTH
 from sparsight.model.network import Network
+from sparsight.slicer import Patches
 
-PROBE_PX = 256
+PROBE_CELLS = (32, 32)
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Operations for one unit of each part.
+    """Operations of each part.
 
     Attributes:
+        network: What is counted.
         stem: Stem and seeker, a P3 cell.
-        deep: Trunk and neck, a kept P3 cell with its share of P4 and P5.
+        trunk: Trunk, a kept P3 cell with its share of P4 and P5.
+        neck: The same of the neck.
         head_near: The first convolution of both branches of the head, a cell of any level.
         head_marked: The rest of the head, a cell of any level.
     """
 
+    network: Network
     stem: float
-    deep: float
+    trunk: float
+    neck: float
     head_near: float
     head_marked: float
+    _counted: dict[tuple[str, tuple[int, int]], float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, network: Network) -> Cost:
         """Count a network's parts."""
-        side = PROBE_PX // CELL_PX
-        device = next(network.parameters()).device
-        with torch.no_grad():
-            image = torch.zeros(1, 3, PROBE_PX, PROBE_PX, device=device)
-            with FlopCounterMode(display=False) as stem:
-                # Unit by unit, not in strips: a strip's halo is this program's business, not the model's cost.
-                x = image
-                for unit in network.stem.units:
-                    x = unit(x)
-                p3 = x.permute(0, 3, 1, 2) if network.stem.nhwc else x
-                network.seeker(p3)
-            with FlopCounterMode(display=False) as deep:
-                network.neck(p3, *network.trunk(p3))
+        cells = PROBE_CELLS[0] * PROBE_CELLS[1]
         channels, classes = network.settings.neck_channels, len(network.settings.classes)
         near = 2 * 2.0 * 9 * channels * channels  # both branches
         predict = 2.0 * channels * (classes + 4)
-        cells = side * side
         return cls(
-            stem.get_total_flops() / cells,
-            deep.get_total_flops() / cells,
+            network,
+            _stem(network, PROBE_CELLS) / cells,
+            _trunk(network, PROBE_CELLS) / cells,
+            _neck(network, PROBE_CELLS) / cells,
             near,
             (DEPTH - 1) * near + predict,
         )
@@ -65,18 +65,61 @@ class Cost:
     def dense_gflops(self, cells_hw: tuple[int, int]) -> float:
         """A whole frame through every part."""
         cells = cells_hw[0] * cells_hw[1]
-        return self.gflops(cells, cells, cells * 21 // 16, cells * 21 // 16)
+        head = (self.head_near + self.head_marked) * (cells * 21 // 16)
+        return (self._of("stem", cells_hw) + self._of("trunk", cells_hw) + self.neck * cells + head) / 1e9
 
-    def gflops(self, cells: int, kept: int, near: int, marked: int) -> float:
-        """A frame.
+    def split_gflops(self, patches: Patches, near: int, marked: int) -> float:
+        """A frame of which patches are kept.
 
         Args:
-            cells: P3 cells of the frame.
-            kept: P3 cells in the kept area.
+            patches: What is kept.
             near: Cells of all levels at which the head's first convolution ran.
             marked: Cells of all levels at which the rest of the head ran.
         """
-        total = (
-            self.stem * cells + self.deep * kept + self.head_near * near + self.head_marked * marked
-        )
-        return total / 1e9
+        kept = int(patches.union().sum())
+        if self.network.trunk.joined:
+            trunk = self.trunk * kept
+        else:
+            # Each patch by itself: overlaps are computed twice, what sticks out of the frame too.
+            trunk = self._of("trunk", patches.size_hw) * len(patches)
+        head = self.head_near * near + self.head_marked * marked
+        return (self._of("stem", patches.grid_hw) + trunk + self.neck * kept + head) / 1e9
+
+    def _of(self, part: str, cells_hw: tuple[int, int]) -> float:
+        """Stem or trunk on a map of this size."""
+        if self.network.trunk.joined:
+            return (self.stem if part == "stem" else self.trunk) * cells_hw[0] * cells_hw[1]
+        if (part, cells_hw) not in self._counted:
+            count = _stem if part == "stem" else _trunk
+            self._counted[part, cells_hw] = count(self.network, cells_hw)
+        return self._counted[part, cells_hw]
+
+
+def _stem(network: Network, cells_hw: tuple[int, int]) -> float:
+    # Units on the whole map: a strip's halo is this program's business, not the model's cost.
+    image = _map(3, (cells_hw[0] * CELL_PX, cells_hw[1] * CELL_PX))
+    p3 = _map(network.stem.channels, cells_hw)
+    return _count(network.stem.units, image) + _count(network.seeker, p3)
+
+
+def _trunk(network: Network, cells_hw: tuple[int, int]) -> float:
+    return _count(network.trunk, _map(network.stem.channels, cells_hw))
+
+
+def _neck(network: Network, cells_hw: tuple[int, int]) -> float:
+    widths = [c.conv.in_channels for c in network.neck.lateral]
+    levels = [_map(c, (cells_hw[0] >> i, cells_hw[1] >> i)) for i, c in enumerate(widths)]
+    return _count(network.neck, *levels)
+
+
+def _map(channels: int, hw: tuple[int, int]) -> Tensor:
+    return torch.empty(1, channels, *hw, device="meta")
+
+
+def _count(module: nn.Module, *inputs: Tensor) -> float:
+    state: dict[str, Tensor] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    shapes = {k: torch.empty_like(v, device="meta") for k, v in state.items()}
+    # Grad mode off and inference mode left, in which operators reach the counter undivided.
+    with torch.inference_mode(False), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        functional_call(module, shapes, inputs)
+    return float(counter.get_total_flops())

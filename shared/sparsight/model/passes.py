@@ -139,7 +139,6 @@ class SplitPass:
             for parts, whole in ((logits, k), (distances, d), (centres, xy * (CELL_PX << i))):
                 for part, piece in zip(parts, whole.split(counts), strict=True):
                     part.append(piece)
-        kept = self.keep.sum((1, 2)).tolist()
         nothing = self.marks.new_zeros((0, 4), dtype=torch.float32)
         classes = len(self.network.settings.classes)
         return [
@@ -147,9 +146,9 @@ class SplitPass:
                 torch.cat(logits[i] or [nothing.new_zeros((0, classes))]),
                 torch.cat(distances[i] or [nothing]),
                 torch.cat(centres[i] or [nothing[:, :2]]),
-                self.cost.gflops(h * w, kept[i], int(near_cells[i]), int(marked_cells[i])),
+                self.cost.split_gflops(s.patches, int(near_cells[i]), int(marked_cells[i])),
             )
-            for i, (h, w) in enumerate(self.grids)
+            for i, s in enumerate(self.seen)
         ]
 
 
