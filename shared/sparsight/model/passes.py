@@ -152,7 +152,7 @@ class SplitPass:
         ]
 
 
-def _spread(marks: Bool[Tensor, "b h w"], level: int) -> Bool[Tensor, "b h w"]:
+def _spread(marks: Bool[Tensor, "b h w"], level: int) -> Bool[Tensor, "b hl wl"]:
     """Marked cells of a level: pooled from P3, grown by one, as neighbours answer for a box too."""
     m = marks[:, None].float()
     if level:
