@@ -10,12 +10,14 @@ from sparsight.cli import require_extra
 from sparsight_cloud.commands.data import data_app
 from sparsight_cloud.commands.detect import detect
 from sparsight_cloud.commands.evaluate import evaluate
+from sparsight_cloud.commands.train import train
 
 EXTRA = "cloud"
 NEEDS = ("cv2", "faster_coco_eval", "PIL", "safetensors", "timm", "torch", "torchvision")
 COMMANDS = {
     "detect": detect,
     "eval": evaluate,
+    "train": train,
 }
 GROUPS = {
     "data": data_app,

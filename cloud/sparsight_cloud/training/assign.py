@@ -1,12 +1,12 @@
 """Which cells answer for which box: dynamic soft assignment.
 
-For every box, candidate cells are those whose centre lies in it (at stride 8, in a box of at least 16x16 px, so that a 5 px object has
-candidates). Each candidate costs
+For every box, candidate cells are those whose centre lies in it (at stride 8, in a box of at least
+16x16 px, so that a 5 px object has candidates). Each candidate costs
 
     BCE(class score, IoU) * |IoU - score|²  -  3 ln IoU  +  10^(centre distance / stride - 3)
 
-and the k cheapest answer, k being the sum of the box's 13 best IoUs; a cell wanted by two boxes goes to the cheaper. After RTMDet
-(arXiv 2212.07784, §3.3) and SimOTA (arXiv 2107.08430, §2.1).
+and the k cheapest answer, k being the sum of the box's 13 best IoUs; a cell wanted by two boxes
+goes to the cheaper. After RTMDet (arXiv 2212.07784, §3.3) and SimOTA (arXiv 2107.08430, §2.1).
 """
 
 from __future__ import annotations

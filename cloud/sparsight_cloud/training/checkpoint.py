@@ -1,8 +1,12 @@
-"""Checkpoints of a training run: one safetensors file, written so that a kill at any moment leaves a whole one.
+"""Checkpoints of a training run: one safetensors file; a kill at any moment leaves a whole one.
 
-    last.safetensors   model/...  ema/...  first/...  second/...  (AdamW's moments, bfloat16)   + {"step", "elapsed_s"} as metadata
+    last.safetensors
+        model/...              the network
+        ema/...                its average
+        first/... second/...   AdamW's moments, in bfloat16: half the bytes, and nothing was lost
+        metadata               {"step", "elapsed_s", "about"}
 
-Frozen tensors are not stored twice and moments are stored in half the bits: 20 MB for the default detector.
+40 MB for the default detector.
 """
 
 from __future__ import annotations
@@ -42,7 +46,18 @@ def save_checkpoint(
     optimiser: torch.optim.Optimizer,
     progress: Progress,
 ) -> None:
-    """Write a checkpoint; the file at `path` is always a whole one."""
+    """Write a checkpoint; the file at `path` is always a whole one.
+
+    Args:
+        path: Where to.
+        model: Its state is written.
+        ema: Averages of the state, by name.
+        optimiser: Its moments are written.
+        progress: How far the run is.
+
+    Raises:
+        TrainingError: The file can't be written.
+    """
     tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"ema/{k}": v for k, v in ema.items()}
     names = {id(p): k for k, p in model.named_parameters()}
@@ -55,12 +70,17 @@ def save_checkpoint(
         )
     }
     partial = path.with_suffix(".partial")
-    save_file(
-        {k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial, metadata=meta
-    )
-    with partial.open("rb") as f:
-        os.fsync(f.fileno())
-    partial.replace(path)
+    plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    try:
+        save_file(plain, partial, metadata=meta)
+        with partial.open("rb") as f:
+            os.fsync(f.fileno())
+        partial.replace(path)
+    except (OSError, SafetensorError) as e:
+        raise TrainingError(
+            f"{path}: can't write the checkpoint ({e}); make room there, then start again to go on "
+            "from the one before"
+        ) from e
 
 
 def read_checkpoint(path: Path, prefix: str = "") -> tuple[Progress, dict[str, Tensor]]:
@@ -93,6 +113,16 @@ def load_checkpoint(
     about: dict[str, object],
 ) -> Progress:
     """Bring a run back to where it was.
+
+    Args:
+        path: The checkpoint.
+        model: Gets its state.
+        ema: Gets the averages.
+        optimiser: Gets its moments.
+        about: What this run is; the checkpoint's must be the same.
+
+    Returns:
+        How far the run was.
 
     Raises:
         TrainingError: The file is damaged, or belongs to a run of another data set, model or seed.

@@ -5,13 +5,17 @@
     minutes: 120          # or steps: 12000
     out: runs/visdrone
 
-Unknown keys are refused; paths are relative to the file.
+Unknown keys are refused; paths are relative to the file. Recipes are such files that ship with
+sparsight; theirs are relative to the current folder.
 """
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -29,6 +33,11 @@ class DataConfig(_Strict):
     annotations: Path
     images: Path
     format: Literal["coco", "yolo", "visdrone", "uavdt", "tinyperson"] = "coco"
+    split: Literal["all", "train", "test"] = Field("all", description="part of a UAVDT set")
+    allow_empty: bool = Field(False, description="pictures without labels show no objects")
+    drop_bad_boxes: bool = Field(False, description="leave out boxes that no picture can have")
+    title: str = Field("", description="name of the set, for the card")
+    licence: str = Field("", description="licence of the set, for the card")
 
 
 class NetConfig(_Strict):
@@ -40,7 +49,7 @@ class NetConfig(_Strict):
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     freeze_below_stride: int = Field(
-        8, description="units of the stem finer than this stay as pretrained"
+        8, ge=1, le=8, description="units of the stem finer than this stay as pretrained"
     )
 
 
@@ -61,6 +70,13 @@ class CropConfig(_Strict):
     flip: float = Field(0.5, ge=0, le=1)
     colour: float = Field(1.0, ge=0, description="strength of the colour changes")
 
+    @model_validator(mode="after")
+    def _ordered(self) -> CropConfig:
+        low, high = self.scale
+        if not 0 < low <= high:
+            raise ValueError(f"scale: expected [low, high] with 0 < low <= high, got {self.scale}")
+        return self
+
 
 class PatchConfig(_Strict):
     """Training on patches as they will be cut."""
@@ -72,6 +88,12 @@ class PatchConfig(_Strict):
         (12, 16), min_length=1, description="sides of patches, multiples of four cells"
     )
     extra: float = Field(0.3, ge=0, description="patches on background for each on objects")
+
+    @model_validator(mode="after")
+    def _aligned(self) -> PatchConfig:
+        if any(side < 8 or side % 4 for side in self.cells):
+            raise ValueError(f"cells: expected multiples of 4 from 8 on, got {self.cells}")
+        return self
 
 
 class OptimiserConfig(_Strict):
@@ -105,28 +127,62 @@ class TrainConfig(_Strict):
     steps: int | None = Field(None, gt=0, description="the schedule follows the steps")
     processes: int = Field(2, ge=1, description="one thread each, on a CPU")
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     checkpoint_s: float = Field(120.0, gt=0)
     cache_gb: float = Field(4.0, ge=0, description="decoded pictures kept in memory")
     out: Path = Path("runs/default")
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainConfig:
-        if any(side < 8 or side % 4 for side in self.patches.cells):
-            raise ValueError(
-                f"patches.cells: expected multiples of 4 from 8 on, got {self.patches.cells}"
-            )
         if (self.minutes is None) == (self.steps is None):
-            raise ValueError("give either `minutes` or `steps`")
+            came = "neither" if self.minutes is None else "both"
+            raise ValueError(f"expected either `minutes` or `steps`, got {came}")
         if self.batch % self.processes:
             raise ValueError(
-                f"batch ({self.batch}) must be a multiple of processes ({self.processes})"
+                f"batch: expected a multiple of processes ({self.processes}), got {self.batch}"
             )
         return self
 
 
-def load_config(path: Path) -> TrainConfig:
+def recipes() -> dict[str, Path]:
+    """The configurations that ship with sparsight, by name."""
+    folder = Path(str(resources.files("sparsight_cloud") / "recipes"))
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
+def find_config(given: str) -> tuple[Path, Path]:
+    """A configuration by file or by name of a recipe.
+
+    Args:
+        given: What the person gave.
+
+    Returns:
+        The file, and the folder that its paths are relative to.
+
+    Raises:
+        TrainingError: Neither.
+    """
+    file = Path(given)
+    if file.exists() or file.suffix:
+        return file, file.resolve().parent
+    known = recipes()
+    if given not in known:
+        raise TrainingError(
+            f"{given}: expected a YAML file or one of the recipes {', '.join(known)}"
+        )
+    return known[given], Path.cwd()
+
+
+def load_config(
+    path: Path, *, base: Path | None = None, changes: Mapping[str, object] | None = None
+) -> TrainConfig:
     """Read a training configuration.
+
+    Args:
+        path: The YAML file.
+        base: Folder that its paths are relative to; the file's without.
+        changes: Values that replace the file's, by key of the first level. One of `minutes` and
+            `steps` takes the other out.
 
     Raises:
         TrainingError: No such file, no YAML, an unknown key or a value out of range; names it.
@@ -139,17 +195,49 @@ def load_config(path: Path) -> TrainConfig:
         raise TrainingError(f"{path}: no valid YAML ({' '.join(str(e).split())})") from e
     if not isinstance(raw, dict):
         raise TrainingError(
-            f"{path}: expected a mapping with `data` and `minutes` or `steps`, got {type(raw).__name__}"
+            f"{path}: expected a mapping with `data` and `minutes` or `steps`, "
+            f"got {type(raw).__name__}"
         )
+    changes = changes or {}
+    lengths = {"minutes", "steps"}
+    if lengths & changes.keys():
+        raw = {k: v for k, v in raw.items() if k not in lengths}
     try:
-        config = TrainConfig.model_validate(raw)
+        config = TrainConfig.model_validate({**raw, **changes})
     except ValidationError as e:
-        lines = "; ".join(
-            f"{'.'.join(map(str, x['loc'])) or 'the file'}: {x['msg']}" for x in e.errors()
-        )
-        raise TrainingError(f"{path}: {lines}") from e
-    here = path.resolve().parent
-    data = config.data.model_copy(
-        update={"annotations": here / config.data.annotations, "images": here / config.data.images}
+        told = "; ".join(_explain(dict(problem)) for problem in e.errors())
+        raise TrainingError(f"{path}: {told}") from e
+    here = base or path.resolve().parent
+    data, net = config.data, config.model
+    placed = {"annotations": here / data.annotations, "images": here / data.images}
+    if isinstance(net.pretrained, Path):
+        net = net.model_copy(update={"pretrained": here / net.pretrained})
+    return config.model_copy(
+        update={"data": data.model_copy(update=placed), "model": net, "out": here / config.out}
     )
-    return config.model_copy(update={"data": data, "out": here / config.out})
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    loc = [str(part) for part in problem["loc"]]
+    key = ".".join(loc)
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(loc[-1], _keys(loc[:-1]), 1)
+        hint = f", did you mean {near[0]}" if near else f"; there are {', '.join(_keys(loc[:-1]))}"
+        return f"{key}: no such key{hint}"
+    if problem["type"] == "missing":
+        return f"{key}: expected a value, it is missing"
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    text = text[0].lower() + text[1:]
+    if problem["type"] == "value_error":  # ours: says what came
+        return f"{key}.{text}" if key else text
+    return f"{key}: {text.replace('input should', 'should')}, got {problem['input']!r}"
+
+
+def _keys(loc: list[str]) -> list[str]:
+    model: type[BaseModel] = TrainConfig
+    for part in loc:
+        annotation = model.model_fields[part].annotation
+        if not isinstance(annotation, type) or not issubclass(annotation, BaseModel):
+            return []
+        model = annotation
+    return list(model.model_fields)

@@ -1,8 +1,9 @@
 """A checkpoint as a bundle.
 
-    last.safetensors ─ averaged weights (ema/...) ─> network ─ norms folded ─ half precision ─> bundle
+    last.safetensors ─ averaged weights (ema/...) ─> network ─ norms folded, 16 bits ─> bundle
 
-The network is built from the checkpoint's own words; neither data nor pretrained weights are needed.
+The network is built from the checkpoint's own words; neither data nor pretrained weights are
+needed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What the seeker should say: Gaussian heat.
 
-A box becomes an elliptical Gaussian that is 1 at its centre and 0.5 at its border and is cut off there (ESOD §III-B, Eq. 3; the support is
-the inscribed ellipse). A cell takes the largest value inside it, so that a box smaller than a cell still marks one. With
-instance masks the heat of a cell is at least half where the mask is and zero where a trusted mask isn't.
+A box becomes an elliptical Gaussian that is 1 at its centre and 0.5 at its border and is cut off
+there (ESOD §III-B, Eq. 3; the support is the inscribed ellipse). A cell takes the largest value
+inside it, so that a box smaller than a cell still marks one. With instance masks the heat of a cell
+is at least half where the mask is and zero where a trusted mask isn't.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ BORDER = 0.5
 """Heat at the border of a box."""
 
 SMALL_PX2 = 1600.0
-"""Boxes below this area weigh more in the seeker's loss, by the logarithm of how much smaller they are."""
+"""Boxes below this area weigh more in the seeker's loss, by the logarithm of how much they lack."""
+
+
+MISSED = 0.03
+"""Share of objects that a training sample's patches leave out."""
 
 
 def draw_heat(
@@ -39,7 +44,7 @@ def draw_heat(
     return heat, weight
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def _draw(
     xyxy: Float32[np.ndarray, "n 4"],
     heat: Float32[np.ndarray, "gh gw"],
@@ -80,9 +85,10 @@ def with_masks(
 def random_kept_area(
     heat: Float32[np.ndarray, "gh gw"], patch_cells: int, extra: float, rng: np.random.Generator
 ) -> Bool[np.ndarray, "gh gw"]:
-    """A kept area such as the slicer may cut: patches at random offsets over the objects, and some over nothing.
+    """A kept area such as the slicer may cut: patches over the objects, and some over nothing.
 
-    Training deep layers on it is training on patches as they will be cut.
+    Offsets are random, and one object in thirty-three is missed, as a seeker misses some. Training
+    deep layers on it is training on patches as they will be cut.
 
     Args:
         heat: Labels of the crop; its sides are multiples of four cells.
@@ -97,7 +103,7 @@ def random_kept_area(
     covered = np.zeros((th, tw), bool)
     order = rng.permutation(len(hot))
     for y, x in hot[order]:
-        if not covered[y, x] and rng.random() > 0.03:
+        if not covered[y, x] and rng.random() > MISSED:
             _put(covered, y, x, side, rng)
     extras = rng.poisson(extra * max(1.0, covered.sum() / side**2))
     for y, x in zip(rng.integers(0, th, extras), rng.integers(0, tw, extras), strict=True):

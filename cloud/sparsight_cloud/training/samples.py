@@ -3,8 +3,9 @@
     picture ── scale x flip x place ── one resampling ──> crop [S, S, 3] + boxes + ignore regions
                4 smaller crops ── mosaic ──┘                   └── colour
 
-Every sample is a pure function of (seed, step, index), so a run that is killed and resumed draws what it would have drawn.
-Pictures with many boxes and boxes of rare classes come more often. Pixels are resampled once: crop and scale are one step.
+Every sample is a pure function of (seed, step, process), so a run that is killed and goes on draws
+what it would have drawn. Pictures with many boxes and boxes of rare classes come more often. Pixels
+are resampled once: crop and scale are one step.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
+from sparsight.errors import DataError, PictureError, TrainingError
 from sparsight.pictures import read_picture
 from sparsight_cloud.data.dataset import Dataset
 from sparsight_cloud.training.config import CropConfig
@@ -44,7 +46,15 @@ class Sampler:
             dataset: Pictures with boxes.
             config: How to crop.
             cache_bytes: Decoded pictures kept in memory; the rest is decoded when drawn.
+
+        Raises:
+            TrainingError: There is nothing to learn.
         """
+        if dataset.boxes == 0:
+            raise TrainingError(
+                f"expected labelled boxes, got none in {len(dataset.images)} pictures; a seeker "
+                "must never be trained on silence"
+            )
         self.dataset = dataset
         self.config = config
         self._pictures: dict[int, UInt8[np.ndarray, "h w 3"]] = {}
@@ -55,12 +65,27 @@ class Sampler:
         seen = np.bincount(labels, minlength=len(dataset.classes))
         self._rarity = (seen.max() / np.maximum(seen, 1)) ** 0.3
 
-    def preload(self, index: int) -> None:
-        """Decode one picture now if there is room for it (before processes fork, so that they share it)."""
-        picture = read_picture(self.dataset.images[index].path)
-        if picture.nbytes <= self._room:
-            self._room -= picture.nbytes
-            self._pictures[index] = picture
+    def preload(self, index: int) -> bool:
+        """Decode one picture now if there is room (before processes fork, so that they share it).
+
+        Args:
+            index: Which of the data set's pictures.
+
+        Returns:
+            Whether there was room.
+
+        Raises:
+            PictureError: The picture can't be read.
+            DataError: It has another size than its annotations say.
+        """
+        if index in self._pictures:
+            return True
+        h, w = self.dataset.images[index].frame_hw
+        if 3 * h * w > self._room:
+            return False
+        self._pictures[index] = self._read(index)
+        self._room -= 3 * h * w
+        return True
 
     def draw(self, rng: np.random.Generator) -> Sample:
         """One sample."""
@@ -75,6 +100,28 @@ class Sampler:
             sample.labels,
             sample.ignore_xyxy,
         )
+
+    def _picture(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        if index in self._pictures:
+            return self._pictures[index]
+        try:
+            return self._read(index)
+        except PictureError as e:
+            raise TrainingError(
+                f"{e}; it was there when the run began: put it back and start again to go on from "
+                "the last checkpoint"
+            ) from e
+
+    def _read(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        item = self.dataset.images[index]
+        picture = read_picture(item.path)
+        if picture.shape[:2] != item.frame_hw:
+            expected, got = (f"{w}x{h}" for h, w in (item.frame_hw, picture.shape[:2]))
+            raise DataError(
+                f"{item.path}: expected {expected} as annotated, the picture has {got}; its boxes "
+                "would lie elsewhere"
+            )
+        return picture
 
     def _mosaic(self, rng: np.random.Generator) -> Sample:
         side = self.config.side_px
@@ -96,7 +143,7 @@ class Sampler:
     def _crop(self, rng: np.random.Generator, height: int, width: int) -> Sample:
         index = int(rng.choice(len(self.dataset.images), p=self._image_p))
         item = self.dataset.images[index]
-        picture = self._pictures[index] if index in self._pictures else read_picture(item.path)
+        picture = self._picture(index)
         h, w = picture.shape[:2]
         low, high = np.log(self.config.scale)
         scale = self.config.long_side_px / max(h, w) * float(np.exp(rng.uniform(low, high)))
@@ -143,11 +190,14 @@ def _resample(
         y1 = min(picture.shape[0], int(np.ceil(top + height / scale)))
         small_wh = (max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale)))
         picture = cv2.resize(picture[y0:y1, x0:x1], small_wh, interpolation=cv2.INTER_AREA)
-        left, top, scale = (left - x0) * scale, (top - y0) * scale, 1.0
+        # Whole pixels make the factor another one than `scale`, by a trifle and for each axis.
+        sx, sy = small_wh[0] / (x1 - x0), small_wh[1] / (y1 - y0)
+        left, top = (left - x0) * sx, (top - y0) * sy
+    else:
+        sx = sy = 1.0
     # Pixel centres: input (i + 0.5) lies at frame (i + 0.5) / scale + left.
-    to_frame = np.array(
-        [[1 / scale, 0, left + 0.5 / scale - 0.5], [0, 1 / scale, top + 0.5 / scale - 0.5]]
-    )
+    fx, fy = sx / scale, sy / scale
+    to_frame = np.array([[fx, 0, left + 0.5 * fx - 0.5], [0, fy, top + 0.5 * fy - 0.5]])
     out: UInt8[np.ndarray, "oh ow 3"] = cv2.warpAffine(
         picture,
         to_frame,
@@ -174,7 +224,10 @@ def _clip(
 def _recolour(
     image: UInt8[np.ndarray, "s s 3"], strength: float, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "s s 3"]:
-    """Saturation 0.6 to 1.4, contrast 0.75 to 1.25, brightness +-20, channels +-6 %, grey 3 %: one affine map of the colours."""
+    """One affine map of the colours.
+
+    Saturation 0.6 to 1.4, contrast 0.75 to 1.25, brightness +-20, channels +-6 %, grey 3 %.
+    """
     if strength == 0:
         return image
     saturation = 0.0 if rng.random() < 0.03 * strength else 1 + strength * rng.uniform(-0.4, 0.4)

@@ -84,5 +84,4 @@ def _inside(
     centre = (np.arange(side) + 0.5) * stride
     in_x = (xyxy[:, :1] <= centre) & (centre < xyxy[:, 2:3])
     in_y = (xyxy[:, 1:2] <= centre) & (centre < xyxy[:, 3:])
-    out: Bool[np.ndarray, "side side"] = (in_y[:, :, None] & in_x[:, None, :]).any(0)
-    return out
+    return np.asarray((in_y[:, :, None] & in_x[:, None, :]).any(0))

@@ -1,0 +1,213 @@
+"""`sparsight train`: from a configuration to a bundle."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from sparsight.errors import UsageError
+
+if TYPE_CHECKING:
+    from sparsight.bundle import Manifest
+    from sparsight_cloud.data.dataset import Dataset
+    from sparsight_cloud.training.config import TrainConfig
+    from sparsight_cloud.training.loop import Outcome
+    from sparsight_cloud.training.samples import Sampler
+
+INTERRUPTED = 130
+"""Exit code of a run that was asked to stop, as shells have it."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """The labelled set to judge the bundle on."""
+
+    name: str
+    dataset: "Dataset"
+
+
+def train(
+    config: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONFIG",
+            help="The run as a YAML file, or the name of a recipe: visdrone, uavdt, tinyperson.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run, instead of the configuration's.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Train so long, instead of as configured.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Train so many steps, instead of as configured.")
+    ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where to compute.")
+    ] = None,
+    eval_data: Annotated[
+        Path | None, typer.Option(help="Judge the bundle on these annotations, a COCO file.")
+    ] = None,
+    eval_images: Annotated[Path | None, typer.Option(help="Folder of their pictures.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, no progress.")
+    ] = False,
+) -> None:
+    """Train a detector; leaves a bundle in OUT/bundle.
+
+    Started again, a run goes on from its last checkpoint. Ctrl-C saves one first (exit code 130).
+
+    Paths in CONFIG are relative to that file; those of a recipe, to the current folder.
+
+    Examples:
+        sparsight train visdrone
+
+        sparsight train my.yaml --minutes 30 --eval-data val.json --eval-images pictures
+    """
+    # What can be wrong with the arguments comes out first, before torch is loaded.
+    from sparsight_cloud.data.coco import read_coco
+    from sparsight_cloud.training.config import find_config, load_config
+
+    if minutes is not None and steps is not None:
+        raise UsageError("expected one of --minutes and --steps, got both; leave one out")
+    if (eval_data is None) != (eval_images is None):
+        raise UsageError("--eval-data and --eval-images go together; give both or none")
+    file, base = find_config(config)
+    given = {"minutes": minutes, "steps": steps, "device": device}
+    changes: dict[str, object] = {k: v for k, v in given.items() if v is not None}
+    if out is not None:
+        changes["out"] = out.resolve()
+    settings = load_config(file, base=base, changes=changes)
+    console = Console(stderr=True, quiet=as_json)
+    dataset = _read(settings, console)
+    judged = None
+    if eval_data is not None and eval_images is not None:
+        judged = _Judged(eval_data.name, read_coco(eval_data, eval_images))
+
+    from sparsight_cloud.training.samples import Sampler
+
+    sampler = Sampler(dataset, settings.crop, int(settings.cache_gb * 1e9))
+    try:
+        _decode(sampler, console)
+        outcome = _run(settings, sampler, console)
+    except KeyboardInterrupt:  # while decoding, or the second one
+        console.print("stopped at once; the last checkpoint stays")
+        raise typer.Exit(INTERRUPTED) from None
+    told: dict[str, Any] = {
+        "steps": outcome.steps,
+        "elapsed_s": round(outcome.elapsed_s, 1),
+        "finished": outcome.finished,
+        "out": str(settings.out),
+    }
+    if not outcome.finished:
+        again = f"sparsight train {config}" + (f" --out {out}" if out else "")
+        console.print(
+            f"stopped after step {outcome.steps}, saved; to go on: {again}", soft_wrap=True
+        )
+        _end(told, as_json)
+        raise typer.Exit(INTERRUPTED)
+    manifest, report = _ship(settings, dataset, outcome, judged, console)
+    _end(
+        {**told, "bundle": str(settings.out / "bundle"), "id": manifest.id, "report": report},
+        as_json,
+    )
+    size_mb = (settings.out / "bundle" / "model.safetensors").stat().st_size / 1e6
+    console.print(
+        f"{outcome.steps} steps; bundle {manifest.id[:12]} ({size_mb:.1f} MB) in "
+        f"{settings.out / 'bundle'}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _read(settings: "TrainConfig", console: Console) -> "Dataset":
+    from sparsight_cloud.data.choices import Split
+    from sparsight_cloud.data.formats import scan_dataset
+    from sparsight_cloud.data.reading import Reading
+
+    def bar(items: Sequence[T], what: str, /) -> Iterable[T]:
+        return track(items, f"reading {what}", console=console, transient=True)
+
+    data = settings.data
+    reading = Reading(
+        allow_empty=data.allow_empty,
+        drop_bad_boxes=data.drop_bad_boxes,
+        split=Split(data.split),
+        track=bar,
+    )
+    dataset = scan_dataset(data.annotations, data.images, data.format, reading)
+    reading.refuse(data.annotations)
+    for note in reading.notes:
+        console.print(f"note: {note}", markup=False, highlight=False)
+    return dataset
+
+
+def _decode(sampler: "Sampler", console: Console) -> None:
+    count = len(sampler.dataset.images)
+    for i in track(range(count), "decoding pictures", console=console, transient=True):
+        if not sampler.preload(i):
+            console.print(
+                f"{i} of {count} pictures decoded fill `cache_gb`; the others are decoded when "
+                "drawn, which is slower",
+            )
+            return
+
+
+def _run(settings: "TrainConfig", sampler: "Sampler", console: Console) -> "Outcome":
+    from sparsight_cloud.training.board import Board
+    from sparsight_cloud.training.run import run_training
+
+    with Board(console, settings.optimiser.lr) as board:
+        return run_training(settings, sampler, board)
+
+
+def _ship(
+    settings: "TrainConfig",
+    dataset: "Dataset",
+    outcome: "Outcome",
+    judged: _Judged | None,
+    console: Console,
+) -> "tuple[Manifest, dict[str, Any] | None]":
+    """Write the bundle; with an evaluation, write it again with figures in its card."""
+    from sparsight.model.detector import Detector
+    from sparsight.settings import DetectSettings
+    from sparsight_cloud.evaluation.judge import judge
+    from sparsight_cloud.evaluation.report import write_report
+    from sparsight_cloud.evaluation.tables import main_table
+    from sparsight_cloud.training.card import write_card
+    from sparsight_cloud.training.export import bundle_from_checkpoint
+    from sparsight_cloud.training.loop import CHECKPOINT
+
+    name, folder = settings.out.name[:100], settings.out / "bundle"
+    detect = DetectSettings(long_side_px=settings.crop.long_side_px)
+
+    def write(report: dict[str, Any] | None) -> "Manifest":
+        card = write_card(name, settings, dataset, outcome, report)
+        checkpoint = settings.out / CHECKPOINT
+        return bundle_from_checkpoint(checkpoint, folder, name=name, card=card, detect=detect)
+
+    manifest = write(None)
+    if judged is None:
+        return manifest, None
+    detector = Detector.from_bundle(folder)
+    about = {"bundle": {"name": name}, "annotations": judged.name}
+    report = judge(detector, judged.dataset, detector.settings, {}, None, about, console)
+    write_report(report, settings.out / "report.json")
+    console.print(main_table(report))
+    return write(report), report
+
+
+def _end(told: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        json.dump(told, sys.stdout, indent=2)
+        sys.stdout.write("\n")

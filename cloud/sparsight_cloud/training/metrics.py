@@ -1,0 +1,68 @@
+"""The metrics file of a run: one JSON object a line, each the means of some steps.
+
+{"step": 40, "elapsed_s": 58.1, "loss_classes": 0.81, "loss_boxes": 0.39, ...}
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+EVERY_STEPS = 20
+
+
+@dataclass(slots=True)
+class Means:
+    """Means of named values since they were last taken."""
+
+    _sums: dict[str, float] = field(default_factory=dict)
+    _count: int = 0
+
+    def add(self, values: dict[str, float]) -> None:
+        """One step's values."""
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._count += 1
+
+    def take(self) -> dict[str, float]:
+        """The means, and begin again; nothing if no step was added."""
+        out = {name: value / self._count for name, value in self._sums.items()}
+        self._sums, self._count = {}, 0
+        return out
+
+
+def append_metrics(file: Path, step: int, elapsed_s: float, means: dict[str, float]) -> None:
+    """Write one line.
+
+    Args:
+        file: The metrics file.
+        step: Steps done.
+        elapsed_s: Training time so far.
+        means: Means over the last steps.
+    """
+    rounded = {name: round(value, 5) for name, value in means.items()}
+    row = {"step": step, "elapsed_s": round(elapsed_s, 1), **rounded}
+    with file.open("a", encoding="utf-8") as f:
+        f.write(json.dumps(row) + "\n")
+
+
+def drop_metrics_after(file: Path, step: int) -> None:
+    """Forget steps that a kill undid, which will be done again, and a line cut in the middle.
+
+    Args:
+        file: The metrics file; it need not exist.
+        step: Steps that the checkpoint holds.
+    """
+    if not file.exists():
+        return
+    kept = []
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError):
+            continue
+    partial = file.with_suffix(".partial")
+    partial.write_text("".join(kept), encoding="utf-8")
+    partial.replace(file)
