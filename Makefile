@@ -37,7 +37,7 @@ protos: setup  ## write the Python stubs of proto/ anew
 	$(BIN)/python tools/protos.py
 
 bench: $(SAHI_STAMP)  ## dense, patches and SAHI side by side, into bench/results/
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench.table $(ARGS)
 
 # SAHI asks for opencv-python, which overwrites opencv-python-headless in the same folder and wants
 # libGL: it comes without its dependencies, and those that it needs are named here.
