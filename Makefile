@@ -43,5 +43,5 @@ bench: $(SAHI_STAMP)  ## dense, patches and SAHI side by side, into bench/result
 # libGL: it comes without its dependencies, and those that it needs are named here.
 $(SAHI_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'sahi==0.12.8'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'shapely>=2' requests fire
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'shapely>=2' tqdm
 	@touch $@
