@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sparsight.errors import BundleError
+from sparsight.errors import BundleError, UsageError
 from sparsight.settings import DetectSettings, ModelSettings
 from sparsight.slicer import SlicerSettings
 
@@ -38,7 +38,8 @@ class Manifest(BaseModel):
         classes: Names of the classes, in the order of labels.
         long_side_px: Length that the long side of a frame is scaled to.
         strides_px: Strides of the head's levels.
-        threshold: Heat that makes a patch worth keeping.
+        threshold: Heat from which a peak counts as an object.
+        min_gain: Expected objects that make a patch worth keeping.
         patch_hw: Height and width of a patch, in cells.
         mark: Heat that makes a cell worth the head.
         sha256: Hash of every other file of the bundle, by name.
@@ -53,6 +54,7 @@ class Manifest(BaseModel):
     long_side_px: int = Field(ge=64, le=16384)
     strides_px: tuple[int, ...] = (8, 16, 32)
     threshold: float = Field(gt=0, le=1)
+    min_gain: float = Field(SlicerSettings().min_gain, gt=0)
     patch_hw: tuple[int, int] = (16, 16)
     mark: float = Field(gt=0, le=1)
     sha256: dict[str, str]
@@ -60,17 +62,16 @@ class Manifest(BaseModel):
 
     def own_id(self) -> str:
         """The id that this manifest must carry."""
-        text = json.dumps(
-            self.model_dump(mode="json", exclude={"id"}), sort_keys=True, separators=(",", ":")
-        )
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _id_of(self.model_dump(mode="json"))
 
     def detect_settings(self) -> DetectSettings:
         """How the bundle wants to be run."""
         return DetectSettings(
             long_side_px=self.long_side_px,
             mark=self.mark,
-            slicer=SlicerSettings(patch_hw=self.patch_hw, threshold=self.threshold),
+            slicer=SlicerSettings(
+                patch_hw=self.patch_hw, threshold=self.threshold, min_gain=self.min_gain
+            ),
         )
 
 
@@ -104,6 +105,7 @@ def write_bundle(
         classes=settings.classes,
         long_side_px=detect.long_side_px,
         threshold=detect.slicer.threshold,
+        min_gain=detect.slicer.min_gain,
         patch_hw=detect.slicer.patch_hw,
         mark=detect.mark,
         sha256={f: _sha256(folder / f) for f in (MODEL, WEIGHTS, CARD)},
@@ -120,11 +122,12 @@ def open_bundle(folder: Path) -> Bundle:
         BundleError: Not a bundle, of another version, incomplete or changed since it was written.
     """
     manifest = _read_manifest(folder)
+    if set(manifest.sha256) != {MODEL, WEIGHTS, CARD}:
+        raise BundleError(
+            f"{folder / MANIFEST}: must vouch for {MODEL}, {WEIGHTS} and {CARD}, vouches for "
+            f"{', '.join(sorted(manifest.sha256)) or 'nothing'}"
+        )
     for name, want in manifest.sha256.items():
-        if name not in (MODEL, WEIGHTS, CARD):
-            raise BundleError(
-                f"{folder}: the manifest names {name!r}, which is no part of a bundle of format {FORMAT}"
-            )
         file = folder / name
         if not file.is_file():
             raise BundleError(f"{file}: missing from the bundle; copy the whole folder again")
@@ -140,6 +143,10 @@ def open_bundle(folder: Path) -> Bundle:
         raise BundleError(
             f"{folder / MODEL}: not a model's settings ({' '.join(str(e).split())})"
         ) from e
+    if model.classes != manifest.classes:
+        raise BundleError(
+            f"{folder}: {MODEL} and {MANIFEST} name different classes; write the bundle again"
+        )
     return Bundle(folder, manifest, model)
 
 
@@ -177,9 +184,21 @@ def _read_manifest(folder: Path) -> Manifest:
     except ValidationError as e:
         problem = e.errors()[0]
         raise BundleError(f"{file}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from e
-    if manifest.id != manifest.own_id():
+    # Of what the file says, not of what was made of it: a key that came later has no part in it.
+    if manifest.id != _id_of(raw):
         raise BundleError(f"{file}: its id does not match its content; it was changed or damaged")
+    try:
+        manifest.detect_settings()
+    except UsageError as e:
+        raise BundleError(f"{file}: can't be run as it says ({e})") from e
     return manifest
+
+
+def _id_of(content: dict[str, Any]) -> str:
+    text = json.dumps(
+        {k: v for k, v in content.items() if k != "id"}, sort_keys=True, separators=(",", ":")
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _sha256(file: Path) -> str:

@@ -10,9 +10,12 @@ bottom only, so one factor leads from input pixels back to frame pixels:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+
+from sparsight.errors import UsageError
 
 CELL_PX = 8
 """Side of a cell of the stem's P3 map, in input pixels."""
@@ -42,7 +45,15 @@ class Letterbox:
         Args:
             frame_hw: Height and width of the frame, in pixels.
             long_side_px: Length of the longer side of the scaled picture.
+
+        Raises:
+            UsageError: One of them is not positive.
         """
+        if min(*frame_hw, long_side_px) < 1:
+            raise UsageError(
+                "letterbox: expected a frame of at least 1x1 px and a long side of at least 1 px, "
+                f"got {frame_hw[1]}x{frame_hw[0]} px and {long_side_px}"
+            )
         scale = long_side_px / max(frame_hw)
         scaled = (max(1, round(frame_hw[0] * scale)), max(1, round(frame_hw[1] * scale)))
         step = CELL_PX * ALIGN_CELLS
@@ -60,20 +71,26 @@ class Letterbox:
 
     def to_input(self, xyxy: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 4"]:
         """Boxes in frame pixels -> input pixels."""
-        return xyxy * np.tile(np.asarray(self.scale_xy, xyxy.dtype), 2)
+        out: Float[np.ndarray, "n 4"] = xyxy * self._factors(xyxy.dtype)
+        return out
 
     def to_frame(self, xyxy: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 4"]:
         """Boxes in input pixels -> frame pixels, clipped to the frame."""
-        out = xyxy / np.tile(np.asarray(self.scale_xy, xyxy.dtype), 2)
+        out: Float[np.ndarray, "n 4"] = xyxy / self._factors(xyxy.dtype)
         out[:, 0::2] = np.clip(out[:, 0::2], 0, self.frame_hw[1])
         out[:, 1::2] = np.clip(out[:, 1::2], 0, self.frame_hw[0])
         return out
+
+    def _factors(self, dtype: np.dtype[Any]) -> Float[np.ndarray, 4]:
+        """Input pixels for one frame pixel, for each number of a box."""
+        return np.tile(np.asarray(self.scale_xy, dtype), 2)
 
 
 def area(xyxy: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, " n"]:
     """Areas in square pixels; turned or empty boxes have zero."""
     wh = np.clip(xyxy[:, 2:] - xyxy[:, :2], 0, None)
-    return wh[:, 0] * wh[:, 1]
+    areas: Float[np.ndarray, " n"] = wh[:, 0] * wh[:, 1]
+    return areas
 
 
 def intersection(
@@ -83,7 +100,8 @@ def intersection(
     low = np.maximum(a_xyxy[:, None, :2], b_xyxy[None, :, :2])
     high = np.minimum(a_xyxy[:, None, 2:], b_xyxy[None, :, 2:])
     wh = np.clip(high - low, 0, None)
-    return wh[..., 0] * wh[..., 1]
+    shared: Float[np.ndarray, "n m"] = wh[..., 0] * wh[..., 1]
+    return shared
 
 
 def share_inside(
@@ -91,9 +109,10 @@ def share_inside(
 ) -> Float[np.ndarray, "n m"]:
     """Share of each box's area that lies in each region, in [0, 1]; empty boxes have zero."""
     whole = area(xyxy)[:, None]
-    return np.divide(
+    shares: Float[np.ndarray, "n m"] = np.divide(
         intersection(xyxy, regions_xyxy),
         whole,
         out=np.zeros((len(xyxy), len(regions_xyxy)), whole.dtype),
         where=whole > 0,
     )
+    return shares

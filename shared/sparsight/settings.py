@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
+from sparsight.errors import UsageError
 from sparsight.slicer import SlicerSettings
+
+LONG_SIDE_PX = (64, 16384)
+"""Shortest and longest long side of the network's input."""
 
 
 class ModelSettings(BaseModel):
@@ -27,7 +31,7 @@ class ModelSettings(BaseModel):
     neck_channels: int = Field(64, ge=8, le=512, multiple_of=8)
     classes: tuple[str, ...] = Field(min_length=1)
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.5, 0.5, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class DetectSettings:
         long_side_px: Length that the long side of a frame is scaled to.
         mode: `split` runs the deep part on patches, `dense` on the whole frame.
         sparse_head: In split mode, run the head on marked cells only.
-        mark: Heat from which on a cell is marked for the sparse head.
+        mark: Heat from which on a cell is marked for the sparse head; 0 marks all.
         slicer: How patches are chosen.
         score_min: Objects below this score are dropped.
         nms_iou: Of two boxes of a class that overlap more than this, the better stays.
@@ -53,3 +57,23 @@ class DetectSettings:
     score_min: float = 0.005
     nms_iou: float = 0.6
     max_detections: int = 500
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be run.
+
+        Raises:
+            UsageError: A value outside its range.
+        """
+        low, high = LONG_SIDE_PX
+        if not low <= self.long_side_px <= high:
+            raise UsageError(
+                f"long_side_px: expected {low} to {high} pixels, got {self.long_side_px}"
+            )
+        if self.mode not in ("split", "dense"):
+            raise UsageError(f"mode: expected split or dense, got {self.mode!r}")
+        for name in ("mark", "score_min", "nms_iou"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise UsageError(f"{name}: expected a share from 0 to 1, got {value}")
+        if self.max_detections < 0:
+            raise UsageError(f"max_detections: expected 0 or more, got {self.max_detections}")

@@ -9,7 +9,6 @@ stem and trunk are counted at the very size of the frame and of the patch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -65,8 +64,9 @@ class Cost:
     def dense_gflops(self, cells_hw: tuple[int, int]) -> float:
         """A whole frame through every part."""
         cells = cells_hw[0] * cells_hw[1]
+        backbone = self._of("stem", cells_hw) + self._of("trunk", cells_hw)
         head = (self.head_near + self.head_marked) * (cells * 21 // 16)
-        return (self._of("stem", cells_hw) + self._of("trunk", cells_hw) + self.neck * cells + head) / 1e9
+        return (backbone + self.neck * cells + head) / 1e9
 
     def split_gflops(self, patches: Patches, near: int, marked: int) -> float:
         """A frame of which patches are kept.
@@ -107,7 +107,7 @@ def _trunk(network: Network, cells_hw: tuple[int, int]) -> float:
 
 
 def _neck(network: Network, cells_hw: tuple[int, int]) -> float:
-    widths = [c.conv.in_channels for c in network.neck.lateral]
+    widths = network.neck.channels_in
     levels = [_map(c, (cells_hw[0] >> i, cells_hw[1] >> i)) for i, c in enumerate(widths)]
     return _count(network.neck, *levels)
 

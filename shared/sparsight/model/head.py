@@ -3,10 +3,11 @@
     N3, N4, N5 ─┬─ 3x3, 3x3 ─ 1x1 ─> class logits  [.., K]
                 └─ 3x3, 3x3 ─ 1x1 ─> left, top, right, bottom distances [.., 4]
 
-The convolutions are shared by the levels, their norms are not (RTMDet, arXiv 2212.07784, §3.2). A distance is
-exp(raw * scale of the level) * stride, which starts at 1.5 strides, so that untrained boxes already have useful IoUs for the
-assigner. In cells form it runs on marked cells only: the sparse head (ESOD §III-D). The second 3x3 is computed at the marked cells,
-the first at these and their neighbours, so the numbers are those of the dense head.
+The convolutions are shared by the levels, their norms are not (RTMDet, arXiv 2212.07784, §3.2). A
+distance is exp(raw * scale of the level) * stride, which starts at 1.5 strides, so that untrained
+boxes already have useful IoUs for the assigner. In cells form it runs on marked cells only: the
+sparse head (ESOD, arXiv 2407.16424, §III-D). The second 3x3 is computed at the marked cells, the
+first at these and their neighbours, so the numbers are those of the dense head.
 """
 
 from __future__ import annotations
@@ -47,10 +48,7 @@ class Branch(nn.Module):
         by_level = []
         for level in range(LEVELS):
             convs = nn.ModuleList()
-            for conv, norms in zip(self.convs, self.norms, strict=True):
-                assert isinstance(conv, CellConv2d) and isinstance(norms, nn.ModuleList)
-                norm = norms[level]
-                assert isinstance(norm, nn.BatchNorm2d)
+            for conv, norm in self._unfolded(level):
                 own = CellConv2d(
                     conv.in_channels,
                     conv.out_channels,
@@ -66,13 +64,13 @@ class Branch(nn.Module):
 
     def forward(self, x: Tensor, level: int) -> Tensor:
         """All cells of one level: the whole map, or the kept rows."""
-        if not len(self.norms):
+        if len(self.norms):
+            for conv, norm in self._unfolded(level):
+                conv.level = level
+                x = F.relu(norm(conv(x)))
+        else:
             for conv in self._folded(level):
                 x = F.relu(conv(x), inplace=True)
-        for conv, norms in zip(self.convs, self.norms, strict=False):
-            assert isinstance(conv, CellConv2d) and isinstance(norms, nn.ModuleList)
-            conv.level = level
-            x = F.relu(norms[level](conv(x)))
         out: Tensor = self.predict(x)
         return out
 
@@ -94,6 +92,15 @@ class Branch(nn.Module):
         for conv, table in zip(self._folded(level), (near, marked), strict=True):
             x = conv_rows(x, conv.weight, conv.bias, table).relu_()
         return F.linear(x, self.predict.weight.flatten(1), self.predict.bias)
+
+    def _unfolded(self, level: int) -> list[tuple[CellConv2d, nn.BatchNorm2d]]:
+        pairs = []
+        for conv, norms in zip(self.convs, self.norms, strict=True):
+            assert isinstance(conv, CellConv2d) and isinstance(norms, nn.ModuleList)
+            norm = norms[level]
+            assert isinstance(norm, nn.BatchNorm2d)
+            pairs.append((conv, norm))
+        return pairs
 
     def _folded(self, level: int) -> list[CellConv2d]:
         convs = self.convs[level]
@@ -132,13 +139,16 @@ class Head(nn.Module):
         self.boxes.fold()
 
     def distances(self, raw: Tensor, level: int) -> Tensor:
-        """Raw box outputs -> distances from the cell's centre to the four sides, in input pixels."""
+        """Raw box outputs -> distances from the cells' centres to the four sides, input pixels."""
         return torch.exp((raw * self.scales[level]).clamp(-6.0, 6.0)) * STRIDES_PX[level]
 
     def forward(
         self, levels: tuple[Tensor, Tensor, Tensor]
     ) -> tuple[Float[Tensor, "b a k"], Float[Tensor, "b a 4"]]:
-        """Maps or rows -> logits and distances of all cells, level after level, row by row; zeros where nothing is kept."""
+        """Maps or rows -> logits and distances of all cells, level after level, row by row.
+
+        In cells form there are zeros where nothing is kept.
+        """
         logits = torch.cat([self._whole(self.classes(n, i), i) for i, n in enumerate(levels)], 1)
         distances = [self._whole(self.boxes(n, i), i) for i, n in enumerate(levels)]
         return logits, torch.cat([self.distances(d, i) for i, d in enumerate(distances)], 1)
@@ -154,13 +164,17 @@ class Head(nn.Module):
     def sparse(
         self, n: Float[Tensor, "n c 1 1"], level: int, area: CellArea, marked: Int64[Tensor, " m"]
     ) -> tuple[Float[Tensor, "m k"], Float[Tensor, "m 4"], Int64[Tensor, " d"]]:
-        """The marked rows of one level -> their logits and distances, and the rows where the first convolution ran.
+        """The marked rows of one level.
 
         Args:
             n: Rows of the kept cells.
             level: Which level they are of.
             area: The kept area.
             marked: Which of the rows to compute, ascending.
+
+        Returns:
+            Logits and distances (input pixels) of these rows, and the rows at which the first
+            convolution ran.
         """
         around = area.neighbours(level, 3, 1, 1)
         last = len(n)

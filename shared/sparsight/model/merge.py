@@ -1,12 +1,16 @@
 """The merge: one list of objects a frame.
 
-    logits, distances of the computed cells ─ score cut ─ boxes ─ NMS per class over the whole frame ─ best 500 ─> frame pixels
+    logits, distances of the computed cells
+        └─ score cut ─ boxes ─ NMS per class over the whole frame ─ best 500 ─> frame pixels
 
-Boxes are made in the frame's coordinates from the start, so neighbouring patches' answers meet in one NMS and a box
-is never clipped by a patch. NMS runs class by class: shifting boxes by class in float32 changes decisions (design runtimes.md §5).
+Boxes are made in the frame's coordinates from the start, so neighbouring patches' answers meet in
+one NMS and a box is never clipped by a patch. NMS runs class by class: shifting boxes by class in
+float32, the usual trick, changes decisions.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import torch
@@ -38,7 +42,7 @@ def merge(
         letterbox: The way back to frame pixels.
         settings: Score cut, overlap, and how many to keep.
     """
-    cell, label = (logits > _logit(settings.score_min)).nonzero(as_tuple=True)
+    cell, label = (logits >= _logit(settings.score_min)).nonzero(as_tuple=True)
     score = logits[cell, label].sigmoid()
     if len(score) > CANDIDATES:
         score, best = score.topk(CANDIDATES)
@@ -49,6 +53,9 @@ def merge(
     xyxy = torch.stack(
         [xyxy[:, i].clamp(0, limit) for i, limit in enumerate((wide, high, wide, high))], 1
     )
+    # What lies in the padding has no area left; NMS would keep every one of such boxes.
+    seen = (xyxy[:, 2:] > xyxy[:, :2]).all(1)
+    xyxy, score, label = xyxy[seen], score[seen], label[seen]
     kept = []
     for k in range(logits.shape[1]):
         of_class = (label == k).nonzero()[:, 0]
@@ -66,4 +73,6 @@ def merge(
 
 
 def _logit(p: float) -> float:
-    return float(np.log(p / (1 - p))) if p > 0 else -np.inf
+    if p <= 0 or p >= 1:
+        return -math.inf if p <= 0 else math.inf
+    return math.log(p / (1 - p))

@@ -6,14 +6,13 @@
                                  up       │ down
     P3 ── 1x1 ── + ──────────────┘─ 3x3 ──┴────────> N3
 
-PANet (arXiv 1803.01534) with sums for concatenations: at 64 channels the sums lose nothing that could be measured and halve the
-GEMMs. Works on whole maps and on kept cells alike (`sparse`).
+PANet (arXiv 1803.01534, §3.1) with sums for concatenations: at 64 channels the sums lose nothing
+that could be measured and halve the GEMMs. Works on whole maps and on kept cells alike (`sparse`).
 """
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -64,6 +63,7 @@ class Neck(nn.Module):
         """
         super().__init__()
         self.holder = holder
+        self.channels_in = channels_in
 
         def conv(kernel: int, level: int, stride: int = 1, c_in: int = channels) -> ConvNormAct:
             return ConvNormAct(c_in, channels, kernel, stride, level=level, holder=holder)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from sparsight.errors import UsageError
 from sparsight.model.backbone import build_backbone
 from sparsight.model.head import STRIDES_PX, Head
 from sparsight.model.neck import ConvNormAct, Neck
@@ -53,8 +54,16 @@ class Network(nn.Module):
             keep: The kept area; None keeps all.
 
         Returns:
-            Logit of the heat; class logits and distances (input pixels) of all cells, level after level.
+            Logit of the heat; class logits and distances (input pixels) of all cells, level after
+            level, zeros where nothing is kept.
+
+        Raises:
+            UsageError: The sides are no multiples of 32.
         """
+        if image.shape[2] % 32 or image.shape[3] % 32:
+            raise UsageError(
+                f"image: expected sides that are multiples of 32 px, got {tuple(image.shape[2:])}"
+            )
         p3 = self.stem(image)
         heat = self.seeker(p3)
         if keep is None:
@@ -71,7 +80,10 @@ class Network(nn.Module):
         return heat, logits, distances
 
     def fold(self) -> None:
-        """Fold every norm and scale into its convolution; for inference only, numbers stay the same."""
+        """Fold the norms and scales of all but the seeker into the convolutions before them.
+
+        For inference only; the numbers stay the same.
+        """
         self.eval()
         self.requires_grad_(False)
         for m in self.modules():

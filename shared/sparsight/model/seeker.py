@@ -2,7 +2,8 @@
 
     P3 [B, C, H/8, W/8] ─ depth-wise 13x13, BN, SiLU ─ 1x1 ─> logit of the heat [B, H/8, W/8]
 
-ESOD's ObjSeeker (arXiv 2407.16424, §III-B): 0.3 GFLOPs at 1536x864, class-agnostic, trained on Gaussian heat.
+ESOD's ObjSeeker (arXiv 2407.16424, §III-B): 0.3 GFLOPs at 1536x864, class-agnostic, trained on
+Gaussian heat.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     P3 ─ stage ─> P4 (stride 16) ─ stage ─> P5 (stride 32)
 
-Convolutional stages run in cells form (`sparse`): neighbouring patches see each other. Stages that mix cells other than by convolution
-(attention, squeeze-and-excite) run the way ESOD does, on a stack of patches, each as if it were a picture; `joined`
-says which it is.
+Convolutional stages run in cells form (`sparse`): neighbouring patches see each other. Stages that
+mix cells in other ways (attention, squeeze-and-excite, pooling) run the way ESOD does (arXiv
+2407.16424, §III-C): on a stack of patches, each as if it were a picture. `adapt` finds out which.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sparsight.model.sparse import CellArea, CellConv2d
+from sparsight.model.sparse import CellArea
 from sparsight.slicer import Patches
 
 
@@ -28,11 +28,12 @@ class Trunk(nn.Module):
         joined: Whether patches may be computed joined, as cells.
     """
 
-    def __init__(self, stages: nn.ModuleList, *, nhwc: bool = False) -> None:
+    def __init__(self, stages: nn.ModuleList, *, nhwc: bool = False, joined: bool = True) -> None:
+        """A trunk of a backbone's stages."""
         super().__init__()
         self.stages = stages
         self.nhwc = nhwc
-        self.joined = not nhwc and _only_local(stages)
+        self.joined = joined
 
     def forward(self, p3: Tensor) -> tuple[Tensor, Tensor]:
         """P3 -> P4, P5, as maps or as rows."""
@@ -42,17 +43,6 @@ class Trunk(nn.Module):
             return p4.permute(0, 3, 1, 2), p5.permute(0, 3, 1, 2)
         p4 = self.stages[0](p3)
         return p4, self.stages[1](p4)
-
-
-def _only_local(stages: nn.ModuleList) -> bool:
-    """Whether cells meet in `CellConv2d`s only; names what else would mix them."""
-    mixing = ("attn", "attention", "se", "squeeze", "pool", "global")
-    for name, module in stages.named_modules():
-        if isinstance(module, nn.Conv2d) and not isinstance(module, CellConv2d):
-            return False
-        if name.rsplit(".", 1)[-1].lower() in mixing and not isinstance(module, nn.Identity):
-            return False
-    return True
 
 
 def alone(
@@ -68,7 +58,7 @@ def alone(
     Args:
         trunk: The trunk.
         p3s: P3 of each frame.
-        patches: What is kept of each.
+        patches: What is kept of each; all of one size, at least one of all frames.
         area: The kept area of all.
 
     Returns:
@@ -77,7 +67,7 @@ def alone(
     stack, places = [], []
     for i, (p3, kept) in enumerate(zip(p3s, patches, strict=True)):
         for x0, y0, x1, y1 in kept.xyxy_cells().tolist():
-            # Every patch has the one size, so that they stack; at the edge of a small frame the rest is zeros.
+            # Patches of one size stack; what sticks out of a small frame is zeros.
             window = p3.new_zeros((p3.shape[1], *kept.size_hw))
             window[:, : y1 - y0, : x1 - x0] = p3[0, :, y0:y1, x0:x1]
             stack.append(window)
@@ -98,7 +88,9 @@ def alone(
 def in_tiles(
     trunk: Trunk, p3: Float[Tensor, "b c h w"], side: int = 16
 ) -> tuple[Float[Tensor, "b c4 h2 w2"], Float[Tensor, "b c5 h4 w4"]]:
-    """Run the trunk on every tile of a map as if it were a picture: what training sees of patches that run alone.
+    """Run the trunk on every tile of a map as if it were a picture.
+
+    That is what training sees of patches that run alone.
 
     Args:
         trunk: The trunk.
