@@ -4,6 +4,8 @@ Each command is a function of its own module in `sparsight_cloud.commands`; this
 modules import torch and the like when they run, not when they are imported.
 """
 
+from collections.abc import Callable
+
 import typer
 
 from sparsight.cli import require_extra
@@ -14,7 +16,7 @@ from sparsight_cloud.commands.train import train
 
 EXTRA = "cloud"
 NEEDS = ("cv2", "faster_coco_eval", "PIL", "safetensors", "timm", "torch", "torchvision")
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "detect": detect,
     "eval": evaluate,
     "train": train,
