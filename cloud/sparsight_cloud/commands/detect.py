@@ -67,7 +67,7 @@ def detect(
     """
     from sparsight.bundle import default_bundle, open_bundle
     from sparsight.pictures import MAX_PIXELS
-    from sparsight_cloud.data.coco import read_coco
+    from sparsight_cloud.detection.judging import read_labels
     from sparsight_cloud.detection.sources import find_sources
     from sparsight_cloud.detection.wishes import Wishes, chosen_labels, least_score
     from sparsight_cloud.evaluation.classes import parse_mapping
@@ -90,10 +90,10 @@ def detect(
         max_pixels=max_pixels or MAX_PIXELS,
         show_heat=show_heat,
     )
-    dataset = read_coco(annotations, annotations.parent) if annotations else None
+    labels = read_labels(annotations, pictures, mapping) if annotations else None
 
     from sparsight.model.detector import Detector
-    from sparsight_cloud.detection.session import Judging, Screens, run_session
+    from sparsight_cloud.detection.session import Screens, run_session
 
     # Pillow warns of damaged metadata that it then does without.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\b")
@@ -103,7 +103,7 @@ def detect(
         wishes,
         out,
         Screens(Console(stderr=True), Console(), machine=as_json),
-        Judging(dataset, mapping) if dataset else None,
+        labels,
     )
     if code:
         raise typer.Exit(code)

@@ -1,20 +1,40 @@
 """Found objects against an annotation file, for the pictures that it speaks of.
 
 Which of the file's pictures a source is, its name says: the last part of the path, and as much
-before it as is needed to tell pictures of that name apart.
+before it as is needed to tell pictures of that name apart. Where the pictures lay when they were
+annotated is of no matter, and the file's other pictures need not be there.
 """
 
+import os
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 from sparsight.errors import DataError
-from sparsight_cloud.data.dataset import Dataset, LabelledImage
+from sparsight_cloud.data.coco import assemble, load_json
+from sparsight_cloud.data.coco_records import Records, whole_number
+from sparsight_cloud.data.dataset import Dataset
+from sparsight_cloud.data.reading import Reading
 from sparsight_cloud.detection.run import Done
 from sparsight_cloud.detection.sources import Source
 from sparsight_cloud.evaluation.classes import ClassMatch
 from sparsight_cloud.evaluation.coco_ap import ApReport, average_precision
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What is known of some sources.
+
+    Attributes:
+        dataset: The annotated ones among the sources; `path` is the source's, made absolute.
+        mapping: The data set's class for some of the detector's; the others match by name.
+        pictures_annotated: How many pictures the annotation file speaks of.
+    """
+
+    dataset: Dataset
+    mapping: Mapping[str, str]
+    pictures_annotated: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,67 +56,64 @@ class Judgement:
     unjudged: tuple[str, ...]
 
 
-def match_pictures(sources: Sequence[Source], dataset: Dataset) -> dict[Path, LabelledImage]:
-    """Find the annotated pictures among the sources.
+def read_labels(annotations: Path, sources: Sequence[Source], mapping: Mapping[str, str]) -> Labels:
+    """Read what an annotation file says of the sources.
 
     Args:
+        annotations: A COCO file.
         sources: Pictures to look at.
-        dataset: Annotated pictures.
-
-    Returns:
-        The annotated picture that each source's path stands for; sources without one are left out.
+        mapping: The file's class for some of the detector's.
 
     Raises:
-        DataError: No source is annotated, or two sources would be the same picture.
+        DataError: The file can't be used, speaks of no source, or two sources would be the same
+            picture.
     """
-    by_name: dict[str, list[LabelledImage]] = defaultdict(list)
-    for annotated in dataset.images:
-        by_name[PurePath(annotated.file_name).name].append(annotated)
-    matched: dict[Path, LabelledImage] = {}
-    claimed: dict[str, Path] = {}
-    for source in sources:
-        image = _the_one(source.path, by_name.get(source.path.name, []))
-        if image is None:
-            continue
-        if image.file_name in claimed:
-            raise DataError(
-                f"{claimed[image.file_name]} and {source.path} could both be {image.file_name} of "
-                "the annotations; give one of them at a time"
-            )
-        claimed[image.file_name] = source.path
-        matched[source.path] = image
-    if not matched:
-        raise DataError(
-            f"none of the {len(sources)} pictures is in the annotations, which speak of "
-            f"{dataset.images[0].file_name} and {len(dataset.images) - 1} more; "
-            "leave --annotations out or give the pictures that it is about"
-        )
-    return matched
+    raw = load_json(annotations)
+    path_of = _match(annotations, raw["images"], sources)
+    folder = Path(os.path.commonpath([path.parent for path in path_of.values()]))
+    # The reader looks for pictures below one folder, by the names that the file gives them.
+    images = [
+        {**record, "file_name": path_of[i].relative_to(folder).as_posix()}
+        for i, record in enumerate(raw["images"])
+        if i in path_of
+    ]
+    others = {
+        whole_number(record.get("id")) for i, record in enumerate(raw["images"]) if i not in path_of
+    }
+    boxes = [
+        record
+        for record in raw["annotations"]
+        if whole_number(record.get("image_id")) not in others
+    ]
+    reading = Reading(allow_empty=True)
+    dataset = assemble(
+        annotations, {**raw, "images": images, "annotations": boxes}, folder, reading
+    )
+    reading.conclude(annotations, dataset)
+    reading.refuse(annotations)
+    return Labels(dataset, mapping, len(raw["images"]))
 
 
 def judge(
-    done: Sequence[Done],
-    matched: dict[Path, LabelledImage],
-    dataset: Dataset,
-    match: ClassMatch,
-    classes: tuple[str, ...],
+    done: Sequence[Done], labels: Labels, match: ClassMatch, classes: tuple[str, ...]
 ) -> Judgement:
     """Judge what was found in the annotated pictures, at every score.
 
     Args:
         done: What was found; pictures that are not annotated are left out.
-        matched: As from `match_pictures`.
-        dataset: The annotations.
-        match: The detector's classes on the data set's.
+        labels: The annotations.
+        match: The detector's classes on the annotations'.
         classes: Names of the detector's classes.
 
     Raises:
         DataError: A picture is not of the size it was annotated at, or none is left to judge.
     """
-    judged = [one for one in done if one.source.path in matched]
+    dataset = labels.dataset
+    image_of = {image.path: image for image in dataset.images}
+    judged = [one for one in done if one.source.path.absolute() in image_of]
     if not judged:
         raise DataError("none of the annotated pictures could be read: nothing to judge")
-    images = tuple(matched[one.source.path] for one in judged)
+    images = tuple(image_of[one.source.path.absolute()] for one in judged)
     for one, image in zip(judged, images, strict=True):
         if one.frame_hw != image.frame_hw:
             raise DataError(
@@ -104,13 +121,13 @@ def judge(
                 f"{image.frame_hw[1]}x{image.frame_hw[0]}; annotations and pictures don't belong "
                 "together, no AP"
             )
-    chosen = replace(dataset, images=images)
+    chosen = Dataset(images, dataset.classes, dataset.category_ids)
     ap = average_precision(match.dataset(chosen), [match.detections(one.found) for one in judged])
     have_boxes = {int(label) for image in images for label in image.labels}
     return Judgement(
         ap=ap,
         pictures=len(judged),
-        pictures_annotated=len(dataset.images),
+        pictures_annotated=labels.pictures_annotated,
         meanings={
             one.name: tuple(
                 name
@@ -125,10 +142,33 @@ def judge(
     )
 
 
-def _the_one(path: Path, images: list[LabelledImage]) -> LabelledImage | None:
-    if len(images) == 1:
-        return images[0]
-    parts = path.absolute().parts
-    tails = [PurePath(image.file_name).parts for image in images]
-    fits = [i for i, tail in enumerate(tails) if parts[-len(tail) :] == tail]
-    return images[max(fits, key=lambda i: len(tails[i]))] if fits else None
+def _match(annotations: Path, images: Records, sources: Sequence[Source]) -> dict[int, Path]:
+    """Absolute paths of the sources that are annotated, by the place of their record."""
+    by_name: dict[str, list[int]] = defaultdict(list)
+    tails = [
+        PurePosixPath(str(record.get("file_name", "")).replace("\\", "/")) for record in images
+    ]
+    for i, tail in enumerate(tails):
+        by_name[tail.name].append(i)
+    matched: dict[int, Path] = {}
+    for source in sources:
+        path = source.path.absolute()
+        fits = by_name.get(path.name, [])
+        if len(fits) > 1:
+            fits = [i for i in fits if path.parts[-len(tails[i].parts) :] == tails[i].parts]
+        if not fits or not path.is_file():
+            continue
+        best = max(fits, key=lambda i: len(tails[i].parts))
+        if best in matched:
+            raise DataError(
+                f"{matched[best]} and {path} could both be {tails[best]} of {annotations}; "
+                "give one of them at a time"
+            )
+        matched[best] = path
+    if not matched:
+        known = f", which speaks of {tails[0]} and {len(tails) - 1} more" if tails else ""
+        raise DataError(
+            f"none of {len(sources)} pictures is in {annotations}{known}; leave --annotations out "
+            "or give the pictures that it is about"
+        )
+    return matched

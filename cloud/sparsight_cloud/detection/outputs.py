@@ -6,6 +6,7 @@ files only.
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +114,16 @@ def _write(data: bytes, path: Path) -> None:
         part.write_bytes(data)
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        _drop(part)
         raise _unwritable(path, error) from error
     except BaseException:  # Ctrl-C in the middle
-        part.unlink(missing_ok=True)
+        _drop(part)
         raise
+
+
+def _drop(part: Path) -> None:
+    with suppress(OSError):
+        part.unlink()
 
 
 def _unwritable(path: Path, error: OSError) -> UsageError:

@@ -157,7 +157,7 @@ def detect_sources(
 
 def _annotated(
     frame: Frame, result: FrameResult, shown: Detections, classes: tuple[str, ...], heat: bool
-) -> Frame:
+) -> UInt8[np.ndarray, "with_legend_h with_legend_w 3"]:
     if heat:
         frame = draw_heat(frame, result.heat, result.patches, result.letterbox)
     patches = len(result.patches)

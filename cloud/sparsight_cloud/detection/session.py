@@ -1,7 +1,7 @@
 """A whole run before a person's eyes: progress, errors as they come, files, tables, exit code."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,7 @@ from rich.progress import (
 )
 
 from sparsight.errors import DataError, PictureError
-from sparsight_cloud.data.dataset import Dataset
-from sparsight_cloud.detection.judging import Judgement, judge, match_pictures
+from sparsight_cloud.detection.judging import Judgement, Labels, judge
 from sparsight_cloud.detection.outputs import coco_results, prepare_folder, write_results
 from sparsight_cloud.detection.run import Detector, Done, Failed, detect_sources
 from sparsight_cloud.detection.sources import Source
@@ -32,23 +31,10 @@ from sparsight_cloud.detection.summary import (
     picture_table,
 )
 from sparsight_cloud.detection.wishes import Wishes
-from sparsight_cloud.evaluation.classes import match_classes
+from sparsight_cloud.evaluation.classes import ClassMatch, match_classes
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as a shell gives it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judging:
-    """What to judge by.
-
-    Attributes:
-        dataset: The annotations.
-        mapping: The data set's class for some of the detector's; the others match by name.
-    """
-
-    dataset: Dataset
-    mapping: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +58,7 @@ def run_session(
     wishes: Wishes,
     out: Path,
     screens: Screens,
-    judging: Judging | None = None,
+    labels: Labels | None = None,
 ) -> int:
     """Look at every picture, write what was found and say so.
 
@@ -82,7 +68,7 @@ def run_session(
         wishes: What is wanted.
         out: The output folder; made if need be.
         screens: Where things are said.
-        judging: What to judge by; None judges nothing.
+        labels: What to judge by; None judges nothing.
 
     Returns:
         The exit code: 0, that of `PictureError` if a picture failed, 130 after Ctrl-C.
@@ -93,17 +79,9 @@ def run_session(
             (after everything was written) are about pictures of other sizes.
     """
     prepare_folder(out)
-    matched, match = {}, None
-    if judging is not None:
-        matched = match_pictures(sources, judging.dataset)
-        # Classes that are not looked for are not held against the detector.
-        unwanted = set(range(len(detector.classes))) - set(wishes.labels.tolist())
-        dropped = {detector.classes[label]: "" for label in sorted(unwanted)}
-        match = match_classes(
-            detector.classes, judging.dataset.classes, {**judging.mapping, **dropped}
-        )
+    match = None if labels is None else _match_classes(labels, detector.classes, wishes)
     done, failed, interrupted = _watch(detector, sources, wishes, out, screens.people)
-    ids = _image_ids(sources, {path: image.image_id for path, image in matched.items()})
+    ids = _image_ids(sources, labels)
     results: list[dict[str, Any]] = []
     for one in done:
         results += coco_results(
@@ -111,9 +89,9 @@ def run_session(
         )
     file = write_results(results, out)
     judgement, problem = None, None
-    if judging is not None and match is not None and not interrupted:
+    if labels is not None and match is not None and not interrupted:
         try:
-            judgement = judge(done, matched, judging.dataset, match, detector.classes)
+            judgement = judge(done, labels, match, detector.classes)
         except DataError as error:  # said last, below what was found
             problem = error
     if screens.machine:
@@ -191,12 +169,21 @@ def _show(
     )
 
 
-def _image_ids(sources: Sequence[Source], annotated: dict[Path, int]) -> dict[Path, int]:
+def _match_classes(labels: Labels, classes: tuple[str, ...], wishes: Wishes) -> ClassMatch:
+    """The detector's classes on the annotations'; what is not looked for is not judged either."""
+    wanted = set(wishes.labels.tolist())
+    dropped = {name: "" for label, name in enumerate(classes) if label not in wanted}
+    return match_classes(classes, labels.dataset.classes, {**labels.mapping, **dropped})
+
+
+def _image_ids(sources: Sequence[Source], labels: Labels | None) -> dict[Path, int]:
     """Ids of the annotation file where it speaks of a picture, the next free ones elsewhere."""
+    images = () if labels is None else labels.dataset.images
+    annotated = {image.path: image.image_id for image in images}
     free = max(annotated.values(), default=0) + 1
-    ids = dict(annotated)
+    ids = {}
     for source in sources:
-        if source.path not in ids:
-            ids[source.path] = free
-            free += 1
+        known = annotated.get(source.path.absolute())
+        ids[source.path] = free if known is None else known
+        free += known is None
     return ids
