@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from sparsight.pictures import PAD_VALUE, letterbox, read_picture
 
 HEIGHT, WIDTH = 48, 64
 SUFFIXES = ("png", "jpg", "webp", "tif", "bmp")
-LOSSLESS = {"png": {}, "tif": {}, "bmp": {}, "webp": {"lossless": True}}
+LOSSLESS: dict[str, dict[str, Any]] = {"png": {}, "tif": {}, "bmp": {}, "webp": {"lossless": True}}
 ORIENTATION = 274  # EXIF tag
 
 

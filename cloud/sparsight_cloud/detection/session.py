@@ -26,7 +26,7 @@ from sparsight_cloud.detection.sources import Source
 from sparsight_cloud.detection.summary import (
     as_json,
     class_line,
-    judgement_line,
+    judgement_lines,
     judgement_table,
     picture_table,
 )
@@ -159,7 +159,8 @@ def _show(
     console.print(class_line(done, classes), markup=False, highlight=False)
     if judgement is not None:
         console.print()
-        console.print(judgement_line(judgement), highlight=False, soft_wrap=True)
+        for line in judgement_lines(judgement):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
         console.print(judgement_table(judgement))
     console.print(
         f"annotated pictures and {file.name} are in {file.parent}",

@@ -94,29 +94,24 @@ def class_line(done: Sequence[Done], classes: tuple[str, ...]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items()) or "no objects"
 
 
-def judgement_line(judgement: Judgement) -> str:
-    """On what the AP is."""
+def judgement_lines(judgement: Judgement) -> list[str]:
+    """On what the AP is, and what it leaves out."""
     count, annotated = judgement.pictures, judgement.pictures_annotated
     of = f" of {annotated}" if annotated > count else ""
-    return f"judged on {count}{of} annotated pictures, with objects of every score:"
+    lines = [f"judged on {count}{of} annotated pictures, with objects of every score"]
+    if judgement.unjudged:
+        lines.append(f"not judged, for want of a class: {', '.join(judgement.unjudged)}")
+    return lines
 
 
 def judgement_table(judgement: Judgement) -> Table:
     """AP of each class that was judged, and over them.
 
     Args:
-        judgement: Of at least one class.
+        judgement: What was judged.
     """
     ap = judgement.ap
-    table = Table(
-        caption=(
-            f"not judged: {', '.join(judgement.unjudged)} (the detector has no such class)"
-            if judgement.unjudged
-            else None
-        ),
-        caption_justify="left",
-        show_footer=True,
-    )
+    table = Table(show_footer=True)
     several = len(ap.per_class) > 1
     table.add_column("class", "mean of the classes" if several else "")
     table.add_column("boxes", str(ap.boxes_judged), justify="right")

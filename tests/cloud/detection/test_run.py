@@ -99,7 +99,7 @@ def test_the_next_picture_is_read_while_the_detector_works(tmp_path: Path) -> No
     """A pipe opens for writing only while somebody is reading it."""
     paint(tmp_path / "a.png")
     os.mkfifo(tmp_path / "b.png")
-    opened = []
+    opened: list[int] = []
 
     def while_at_work(call: int) -> None:
         if call > 1:

@@ -172,7 +172,7 @@ def test_ap_is_of_every_score_and_says_of_what(folder: Path) -> None:
     shown = session.shown.getvalue()
     assert "judged on 3 annotated pictures, with objects of every score" in shown
     assert "car (detected as red)" in shown
-    assert "not judged: ship" in shown
+    assert "not judged, for want of a class: ship" in shown
     lines = [" ".join(line) for line in session.lines]
     assert "Green (detected as green) 1 100.0 % 100.0 %" in lines
     assert "mean of the classes 3 100.0 % 100.0 %" in lines
