@@ -17,8 +17,10 @@ from bench.summary import pick, ratio, rows, spread
 from bench.variants import Answer, Run, make_variant
 from jaxtyping import UInt8
 from rich.console import Console
+from rich.markup import escape
 
 from sparsight.bundle import WEIGHTS, write_bundle
+from sparsight.errors import SparsightError
 from sparsight.geometry import Letterbox
 from sparsight.model.detector import Detector, save_weights
 from sparsight.model.network import Network
@@ -95,9 +97,10 @@ def labelled(rig: Rig, dataset: Dataset, ways: Sequence[str], name: str) -> dict
         "sahi_merging": _sahi_merging(detector.settings),
         "subsets": {},
     }
-    for subset, (title, indices) in subsets.items():
+    for subset, (title, chosen) in subsets.items():
+        middle = [judged.images[chosen[i]] for i in spread(len(chosen), rig.memory_frames)]
+        indices = sorted(chosen)  # the data set's order, as `sparsight eval` judges it
         lot = pick(shots, indices)
-        middle = [judged.images[indices[i]] for i in spread(len(indices), rig.memory_frames)]
         peaks = _memory(rig, ways, [str(image.path) for image in middle], title)
         table = rows(lot, peaks)
         images = replace(judged, images=tuple(judged.images[i] for i in indices))
@@ -196,10 +199,7 @@ def transformer(rig: Rig, backbone: str, own: Path | None, folder: Path) -> dict
     sources = [Source("noise", partial(noise, SIDE_PX))] * rig.repeats
     name = detector.network.settings.backbone
     shots = shoot(runs, sources, rig.console, name)
-    peaks = {}
-    with rig.console.status(f"{name}: memory"):
-        for key, one in requests.items():
-            peaks[key] = measure(one)
+    peaks = {key: _peaks(rig, one, f"{name}: memory of {key}") for key, one in requests.items()}
     ways = rows(shots, peaks)
     for key in ways:
         ways[key]["title"] = "dense" if key == "dense" else f"patches, {key} of the cells"
@@ -225,10 +225,19 @@ def _memory(
 ) -> Mapping[str, list[Peak]]:
     peaks = {}
     for key in ways:
-        with rig.console.status(f"{title}: memory of {key}"):
-            request = Request(str(rig.bundle), key, rig.threads, tuple(pictures), long_side_px)
-            peaks[key] = measure(request)
+        request = Request(str(rig.bundle), key, rig.threads, tuple(pictures), long_side_px)
+        peaks[key] = _peaks(rig, request, f"{title}: memory of {key}")
     return peaks
+
+
+def _peaks(rig: Rig, request: Request, title: str) -> list[Peak]:
+    # Times were measured before: they are not to be lost where memory can't be measured.
+    try:
+        with rig.console.status(title):
+            return measure(request)
+    except SparsightError as error:
+        rig.console.print(f"[red]{escape(title)}:[/] {escape(str(error))}", soft_wrap=True)
+        return []
 
 
 def _with_heat(run: Run, detector: Detector, seeker: GivenHeat) -> Run:

@@ -27,7 +27,7 @@ from bench.placed import GivenHeat, seeded_heat
 from bench.variants import make_variant
 from jaxtyping import UInt8
 
-from sparsight.errors import BundleError, UsageError
+from sparsight.errors import UsageError
 from sparsight.geometry import Letterbox
 from sparsight.model.detector import Detector
 from sparsight.pictures import read_picture
@@ -90,25 +90,30 @@ def measure(request: Request) -> list[Peak]:
         One value a picture, in order; none where the system keeps no high-water mark.
 
     Raises:
-        BundleError: The child failed; the message has its last line.
+        UsageError: The child failed, and the message has its last line; or it took too long.
     """
     if not Path("/proc/self/clear_refs").exists():
         return []
     allocator = {"MALLOC_MMAP_THRESHOLD_": str(BLOCK_BYTES), "MALLOC_TRIM_THRESHOLD_": "0"}
     path = os.pathsep.join(p for p in sys.path if p)
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.peak"],
-        input=json.dumps(asdict(request)),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, **allocator, "PYTHONPATH": path},
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.peak"],
+            input=json.dumps(asdict(request)),
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, **allocator, "PYTHONPATH": path},
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as e:
+        raise UsageError(
+            f"memory of {request.variant!r}: no answer within {TIMEOUT_S:.0f} s; is it busy here?"
+        ) from e
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise BundleError(f"memory of {request.variant!r} can't be measured: {last}")
+        raise UsageError(f"memory of {request.variant!r} can't be measured: {last}")
     return [Peak(**one) for one in json.loads(done.stdout.splitlines()[-1])]
 
 

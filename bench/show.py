@@ -5,10 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from bench.variants import TITLES
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 MB = 1e6
+
+FIGURES = (
+    ("GFLOPs", "gflops", 1.0, 1),
+    ("ms, median", "ms_median", 1.0, 0),
+    ("ms, mean", "ms_mean", 1.0, 0),
+    ("peak MB", "peak_bytes", MB, 0),
+    ("peak MB, deep", "peak_deep_bytes", MB, 0),
+)
+"""Label, name in a row, divisor and digits of the figures that have a ratio to dense."""
+
+STAGES = {
+    "stem": ("stem",),
+    "seeker": ("seeker",),
+    "slicer": ("slicer",),
+    "trunk to head": ("trunk", "head"),  # dense mode has one time for them
+    "merge": ("merge",),
+}
+"""Stages that are shown together, by label."""
 
 
 def show(report: dict[str, Any], console: Console) -> None:
@@ -17,13 +36,11 @@ def show(report: dict[str, Any], console: Console) -> None:
     if part:
         for subset in part["subsets"].values():
             console.print(_ways(f"{part['annotations']}, {subset['title']}", subset["ways"]))
-        console.print(
-            _stages("mean time of each stage, all frames", part["subsets"]["all"]["ways"])
-        )
+            console.print(*_verdicts(subset["ways"]), sep="\n")
         console.print(
             "peak memory: growth of a process over its loaded state, mean of "
             f"{part['memory_frames']} frames a line; deep: behind the seeker; "
-            f"SAHI merges by {part['sahi_merging']}",
+            f"ms outside: SAHI itself, which merges by {part['sahi_merging']}",
             style="dim",
         )
     part = report.get("native")
@@ -42,40 +59,49 @@ def show(report: dict[str, Any], console: Console) -> None:
 
 
 def _ways(title: str, ways: dict[str, dict[str, Any]]) -> Table:
-    table = Table(title=title, title_justify="left")
+    """Ways side by side; beside a figure stands how many times dense's it is."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("")
-    judged = any("ap" in row for row in ways.values())
-    deep = any(row["peak_deep_bytes"] is not None for row in ways.values())
-    headings = ["AP", "AP50"] * judged + ["kept", "GFLOPs", "x"]
-    headings += ["ms median", "x", "ms mean", "x", "model ms", "peak MB", "x"]
-    for heading in headings + ["deep MB", "x"] * deep:
-        table.add_column(heading, justify="right")
     for key, row in ways.items():
-        cells = [_percent(row["ap"]), _percent(row["ap50"])] if judged else []
-        cells.append(_percent(row["kept_area"]))
-        for name, digits in (("gflops", 1), ("ms_median", 0), ("ms_mean", 0)):
-            cells += [f"{row[name]:.{digits}f}", _times(row[f"{name}_ratio"])]
-        cells.append(f"{row['model_ms']:.0f}")
-        cells += _megabytes(row, "peak_bytes")
-        table.add_row(row.get("title", TITLES.get(key, key)), *cells, *(_deep(row) if deep else []))
-    return table
-
-
-def _deep(row: dict[str, Any]) -> list[str]:
-    # Of ways that run the detector often, only the last run would be behind the last seeker.
-    return _megabytes(row, "peak_deep_bytes") if row["runs"] == 1 else ["-", "-"]
-
-
-def _stages(title: str, ways: dict[str, dict[str, Any]]) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("ms")
-    for key in ways:
-        table.add_column(TITLES.get(key, key), justify="right")
-    for stage in dict.fromkeys(stage for row in ways.values() for stage in row["stages_ms"]):
-        table.add_row(stage, *(f"{row['stages_ms'].get(stage, 0):.0f}" for row in ways.values()))
+        table.add_column(row.get("title", TITLES.get(key, key)), justify="right")
+    several = [row["runs"] > 1 for row in ways.values()]
+    if any("ap" in row for row in ways.values()):
+        table.add_row("AP", *(_percent(row["ap"]) for row in ways.values()))
+        table.add_row("AP50", *(_percent(row["ap50"]) for row in ways.values()))
+    table.add_row("frame kept", *(_percent(row["kept_area"]) for row in ways.values()))
+    for label, name, scale, digits in FIGURES:
+        cells = [_figure(row, name, scale, digits) for row in ways.values()]
+        if name == "peak_deep_bytes":  # of several runs only the last is behind the last seeker
+            cells = ["-" if many else cell for many, cell in zip(several, cells, strict=True)]
+        table.add_row(label, *cells)
+    table.add_section()
+    for label, stages in STAGES.items():
+        sums = [sum(row["stages_ms"].get(s, 0.0) for s in stages) for row in ways.values()]
+        table.add_row(f"ms {label}", *(f"{ms:.0f}" for ms in sums))
     outside = (f"{row['ms_mean'] - row['model_ms']:.0f}" for row in ways.values())
-    table.add_row("outside the model", *outside)
+    table.add_row("ms outside", *outside)
     return table
+
+
+def _figure(row: dict[str, Any], name: str, scale: float, digits: int) -> str:
+    if row[name] is None:
+        return "-"
+    return f"{row[name] / scale:.{digits}f} {_times(row[f'{name}_ratio']):>5}x"
+
+
+def _verdicts(ways: dict[str, dict[str, Any]]) -> list[str]:
+    own = ways["sparse"]
+    lines = [f"split against dense: AP {_points(own['ap'], ways['dense']['ap'])}"]
+    for key in ("sahi", "sahi_native"):
+        if key in ways:
+            times = _times(own["ms_mean"] / ways[key]["ms_mean"])
+            gain = _points(own["ap"], ways[key]["ap"])
+            lines.append(f"split against {TITLES[key]}: {times} of its time, AP {gain}")
+    return lines
+
+
+def _points(own: float | None, other: float | None) -> str:
+    return "-" if own is None or other is None else f"{100 * (own - other):+.2f}"
 
 
 def _pictures(part: dict[str, Any]) -> Table:
@@ -102,10 +128,6 @@ def _pictures(part: dict[str, Any]) -> Table:
             _times(one["peak_ratio"]),
         )
     return table
-
-
-def _megabytes(row: dict[str, Any], name: str) -> list[str]:
-    return [_mega(row[name]), _times(row[f"{name}_ratio"])]
 
 
 def _mega(size_bytes: float | None) -> str:

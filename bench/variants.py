@@ -17,8 +17,8 @@ TITLES = {
     "dense": "dense",
     "patches": "patches, dense head",
     "sparse": "patches, sparse head",
-    "sahi": "SAHI 640/0.2, same scale",
-    "sahi_native": "SAHI 640/0.2, native scale",
+    "sahi": "SAHI, same scale",
+    "sahi_native": "SAHI, native scale",
 }
 """Each variant's key and what people read."""
 
