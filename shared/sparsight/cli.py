@@ -11,6 +11,7 @@ packages has only the edge's commands.
 This module knows no command and imports nothing heavy: `sparsight --help` answers at once.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -109,6 +110,9 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """Run the command line of this process and end it."""
+    # OpenMP reads this once, when torch is imported. Its default lets idle threads spin, which on a
+    # busy machine makes two threads many times slower than one (docs/LOG.md, 2026-11-22).
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     sys.exit(run(build_app(), sys.argv[1:]))
 
 
