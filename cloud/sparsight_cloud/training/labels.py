@@ -102,11 +102,12 @@ def random_kept_area(
     hot = np.argwhere(heat.reshape(th, step, tw, step).max((1, 3)) >= BORDER)
     covered = np.zeros((th, tw), bool)
     order = rng.permutation(len(hot))
-    for y, x in hot[order]:
+    for y, x in hot[order].tolist():
         if not covered[y, x] and rng.random() > MISSED:
             _put(covered, y, x, side, rng)
     extras = rng.poisson(extra * max(1.0, covered.sum() / side**2))
-    for y, x in zip(rng.integers(0, th, extras), rng.integers(0, tw, extras), strict=True):
+    ys, xs = rng.integers(0, th, extras), rng.integers(0, tw, extras)
+    for y, x in zip(ys.tolist(), xs.tolist(), strict=True):
         _put(covered, y, x, side, rng)
     return covered.repeat(step, 0).repeat(step, 1)
 

@@ -30,7 +30,7 @@ KEEP_PX = 2.5
 class Sample:
     """One crop, in input pixels."""
 
-    image: UInt8[np.ndarray, "s s 3"]
+    image: UInt8[np.ndarray, "h w 3"]
     xyxy: Float32[np.ndarray, "n 4"]
     labels: Int64[np.ndarray, " n"]
     ignore_xyxy: Float32[np.ndarray, "m 4"]
@@ -222,8 +222,8 @@ def _clip(
 
 
 def _recolour(
-    image: UInt8[np.ndarray, "s s 3"], strength: float, rng: np.random.Generator
-) -> UInt8[np.ndarray, "s s 3"]:
+    image: UInt8[np.ndarray, "h w 3"], strength: float, rng: np.random.Generator
+) -> UInt8[np.ndarray, "h w 3"]:
     """One affine map of the colours.
 
     Saturation 0.6 to 1.4, contrast 0.75 to 1.25, brightness +-20, channels +-6 %, grey 3 %.
@@ -237,7 +237,7 @@ def _recolour(
     mix = saturation * np.eye(3) + (1 - saturation) * luma
     matrix = contrast * gains[:, None] * mix
     shift = 128 * (1 - contrast) + strength * rng.uniform(-20, 20)
-    out: UInt8[np.ndarray, "s s 3"] = cv2.transform(
+    out: UInt8[np.ndarray, "h w 3"] = cv2.transform(
         image, np.c_[matrix, np.full(3, shift)].astype(np.float32)
     )
     return out
