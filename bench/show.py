@@ -106,26 +106,25 @@ def _points(own: float | None, other: float | None) -> str:
 
 def _pictures(part: dict[str, Any]) -> Table:
     table = Table(
-        title=f"native size, long side {part['long_side_px']} px, no AP", title_justify="left"
+        title=f"long side {part['long_side_px']} px, no AP; patches beside dense",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
-    table.add_column("picture")
-    for heading in ("objects", "occupancy", "kept", "GFLOPs x", "dense ms", "patches ms", "x"):
-        table.add_column(heading, justify="right")
-    for heading in ("dense MB", "patches MB", "x"):
-        table.add_column(heading, justify="right")
+    table.add_column("picture", overflow="fold", min_width=12)
+    for heading in ("found", "occup.", "kept", "GFLOPs", "dense ms", "ms", "dense MB", "MB"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for one in part["pictures"]:
         table.add_row(
             one["picture"],
             str(one["objects"]),
             _percent(one["occupancy"]),
             _percent(one["kept_area"]),
-            _times(one["gflops_ratio"]),
+            f"{_times(one['gflops_ratio'])}x",
             f"{one['dense_ms']:.0f}",
-            f"{one['ms']:.0f}",
-            _times(one["ms_ratio"]),
+            f"{one['ms']:.0f} {_times(one['ms_ratio'])}x",
             _mega(one["dense_peak_bytes"]),
-            _mega(one["peak_bytes"]),
-            _times(one["peak_ratio"]),
+            f"{_mega(one['peak_bytes'])} {_times(one['peak_ratio'])}x",
         )
     return table
 
