@@ -30,6 +30,7 @@ from sparsight_cloud.data.coco_records import (
     whole_number,
 )
 from sparsight_cloud.data.dataset import Dataset
+from sparsight_cloud.data.outlines import read_outlines
 from sparsight_cloud.data.pictures import require_folder
 from sparsight_cloud.data.reading import Reading
 
@@ -57,7 +58,13 @@ def read_coco(annotations: Path, images: Path, *, allow_empty: bool = False) -> 
 
 def scan_coco(annotations: Path, images: Path, reading: Reading) -> Dataset:
     """Reads what is fine in a COCO file; what is wrong goes to `reading`."""
-    return assemble(annotations, load_json(annotations), images, reading)
+    raw = load_json(annotations)
+    dataset = assemble(annotations, raw, images, reading)
+    outlines = read_outlines(annotations, raw["annotations"], reading)
+    if not outlines:
+        return dataset
+    shaped = (replace(i, outlines=outlines.get(i.image_id, ())) for i in dataset.images)
+    return replace(dataset, images=tuple(shaped))
 
 
 def load_json(path: Path) -> dict[str, Records]:

@@ -12,6 +12,20 @@ from jaxtyping import Float32, Int64
 
 
 @dataclass(frozen=True, slots=True)
+class Outline:
+    """The shape of one object, where a set has instance masks.
+
+    Attributes:
+        xyxy: Its box, in pixels of the picture.
+        rings: Lines around its parts and holes, x and y in pixels of the picture; what an odd
+            number of them enclose is the object.
+    """
+
+    xyxy: Float32[np.ndarray, " 4"]
+    rings: tuple[Float32[np.ndarray, "_ 2"], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LabelledImage:
     """One picture with its boxes.
 
@@ -24,6 +38,7 @@ class LabelledImage:
         xyxy: Boxes in pixels of the picture; inside it and larger than nothing.
         labels: Index into the data set's classes, from 0.
         ignore_xyxy: Regions that were not labelled: neither trained on nor judged.
+        outlines: Shapes of those objects that have one, in no order.
     """
 
     path: Path
@@ -33,6 +48,7 @@ class LabelledImage:
     xyxy: Float32[np.ndarray, "n 4"]
     labels: Int64[np.ndarray, " n"]
     ignore_xyxy: Float32[np.ndarray, "m 4"]
+    outlines: tuple[Outline, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,8 @@ class Labels:
         usable: Cells of all three levels that are kept and outside ignore regions.
     """
 
-    xyxy: tuple[Float[Tensor, "n 4"], ...]
-    classes: tuple[Int64[Tensor, " n"], ...]
+    xyxy: tuple[Float[Tensor, "_ 4"], ...]
+    classes: tuple[Int64[Tensor, " _"], ...]
     heat: Float[Tensor, "b h w"]
     weight: Float[Tensor, "b h w"]
     usable: Bool[Tensor, "b a"]

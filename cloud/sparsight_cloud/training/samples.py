@@ -18,22 +18,33 @@ from jaxtyping import Float32, Int64, UInt8
 
 from sparsight.errors import DataError, PictureError, TrainingError
 from sparsight.pictures import read_picture
-from sparsight_cloud.data.dataset import Dataset
+from sparsight_cloud.data.dataset import Dataset, LabelledImage
 from sparsight_cloud.training.config import CropConfig
 
 GREY = 114
 KEEP_SHARE = 0.35
 KEEP_PX = 2.5
+BOXED, MASKED = 1, 2
+"""A pixel lies in the box of an object that has a mask; under the mask of one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One crop, in input pixels."""
+    """One crop, in input pixels.
+
+    Attributes:
+        image: RGB.
+        xyxy: Boxes of which enough is visible.
+        labels: Their classes.
+        ignore_xyxy: Regions to learn nothing from.
+        shapes: Bits `BOXED` and `MASKED` of each pixel; None where the set has no masks.
+    """
 
     image: UInt8[np.ndarray, "h w 3"]
     xyxy: Float32[np.ndarray, "n 4"]
     labels: Int64[np.ndarray, " n"]
     ignore_xyxy: Float32[np.ndarray, "m 4"]
+    shapes: UInt8[np.ndarray, "h w"] | None = None
 
 
 class Sampler:
@@ -63,6 +74,7 @@ class Sampler:
         self._image_p = np.sqrt(counts + 10) / np.sqrt(counts + 10).sum()
         labels = np.concatenate([i.labels for i in dataset.images])
         seen = np.bincount(labels, minlength=len(dataset.classes))
+        self._shaped = any(image.outlines for image in dataset.images)
         self._rarity = (seen.max() / np.maximum(seen, 1)) ** 0.3
 
     def preload(self, index: int) -> bool:
@@ -99,6 +111,7 @@ class Sampler:
             sample.xyxy,
             sample.labels,
             sample.ignore_xyxy,
+            sample.shapes,
         )
 
     def _picture(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
@@ -127,17 +140,20 @@ class Sampler:
         side = self.config.side_px
         cut_x, cut_y = (int(v) for v in rng.integers(side // 4, side * 3 // 4, 2))
         canvas = np.empty((side, side, 3), np.uint8)
+        shapes = np.zeros((side, side), np.uint8) if self._shaped else None
         boxes, labels, ignored = [], [], []
         for x0, x1 in ((0, cut_x), (cut_x, side)):
             for y0, y1 in ((0, cut_y), (cut_y, side)):
                 part = self._crop(rng, y1 - y0, x1 - x0)
                 canvas[y0:y1, x0:x1] = part.image
+                if shapes is not None:
+                    shapes[y0:y1, x0:x1] = part.shapes
                 shift = np.array([x0, y0, x0, y0], np.float32)
                 boxes.append(part.xyxy + shift)
                 labels.append(part.labels)
                 ignored.append(part.ignore_xyxy + shift)
         return Sample(
-            canvas, np.concatenate(boxes), np.concatenate(labels), np.concatenate(ignored)
+            canvas, np.concatenate(boxes), np.concatenate(labels), np.concatenate(ignored), shapes
         )
 
     def _crop(self, rng: np.random.Generator, height: int, width: int) -> Sample:
@@ -160,11 +176,13 @@ class Sampler:
         shift = np.array([left, top, left, top], np.float32)
         xyxy, labels = _clip((item.xyxy - shift) * np.float32(scale), item.labels, height, width)
         ignored = (item.ignore_xyxy - shift) * np.float32(scale)
+        shapes = _draw_shapes(item, left, top, scale, (height, width)) if self._shaped else None
         if rng.random() < self.config.flip:
             image = np.ascontiguousarray(image[:, ::-1])
+            shapes = None if shapes is None else shapes[:, ::-1]
             xyxy = _mirror(xyxy, width)
             ignored = _mirror(ignored, width)
-        return Sample(image, xyxy, labels, ignored)
+        return Sample(image, xyxy, labels, ignored, shapes)
 
 
 def _place(start: float, length: float, limit: int) -> float:
@@ -219,6 +237,23 @@ def _clip(
         wh.min(1, initial=np.inf) >= KEEP_PX
     )
     return inside[keep], labels[keep]
+
+
+def _draw_shapes(
+    item: LabelledImage, left: float, top: float, scale: float, hw: tuple[int, int]
+) -> UInt8[np.ndarray, "h w"]:
+    canvas = np.zeros(hw, np.uint8)
+    corner = np.array([left, top], np.float32)
+    for outline in item.outlines:
+        box = (outline.xyxy.reshape(2, 2) - corner) * np.float32(scale)
+        x0, y0, x1, y1 = np.clip(box, 0, hw[::-1]).round().astype(int).ravel().tolist()
+        if x0 >= x1 or y0 >= y1:
+            continue
+        canvas[y0:y1, x0:x1] |= BOXED
+        # OpenCV counts from the centre of a pixel; one call fills by the rule of odd and even.
+        rings = [((r - corner) * scale - 0.5).round().astype(np.int32) for r in outline.rings]
+        canvas |= cv2.fillPoly(np.zeros(hw, np.uint8), rings, MASKED)
+    return canvas
 
 
 def _recolour(

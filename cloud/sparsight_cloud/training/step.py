@@ -13,9 +13,9 @@ from torch import Tensor
 from sparsight.geometry import CELL_PX
 from sparsight.model.network import Network, cell_centres
 from sparsight_cloud.training.config import PatchConfig, TrainConfig
-from sparsight_cloud.training.labels import draw_heat, random_kept_area
+from sparsight_cloud.training.labels import draw_heat, random_kept_area, with_masks
 from sparsight_cloud.training.losses import Labels, Losses, detector_losses
-from sparsight_cloud.training.samples import Sample
+from sparsight_cloud.training.samples import BOXED, MASKED, Sample
 
 
 def batch_of(
@@ -37,6 +37,10 @@ def batch_of(
     heats, weights, keeps, usables = [], [], [], []
     for s in samples:
         heat, weight = draw_heat(s.xyxy, (side, side))
+        if s.shapes is not None:
+            bits = s.shapes.reshape(side, CELL_PX, side, CELL_PX)
+            cells = np.bitwise_or.reduce(np.bitwise_or.reduce(bits, 3), 1)
+            heat = with_masks(heat, (cells & MASKED) > 0, (cells & BOXED) > 0)
         keep = np.ones((side, side), bool)
         if rng.random() < patches.share:
             some = random_kept_area(heat, int(rng.choice(patches.cells)), patches.extra, rng)

@@ -3,12 +3,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from sparsight.errors import DataError, PictureError, TrainingError
-from sparsight_cloud.data.dataset import Dataset, LabelledImage
-from sparsight_cloud.training.config import CropConfig
-from sparsight_cloud.training.samples import Sample, Sampler
+from sparsight_cloud.data.dataset import Dataset, LabelledImage, Outline
+from sparsight_cloud.training.config import CropConfig, PatchConfig
+from sparsight_cloud.training.labels import BORDER
+from sparsight_cloud.training.samples import BOXED, MASKED, Sample, Sampler
+from sparsight_cloud.training.step import batch_of
 
 GREY, RED = (100, 100, 100), (255, 0, 0)
 SQUARES = [(40, 60, 70, 90), (130, 20, 170, 50), (200, 150, 230, 200), (90, 140, 106, 156)]
@@ -136,3 +139,37 @@ def test_pictures_that_are_missing_vanish_or_have_another_size(tmp_path: Path) -
         sampler.draw(np.random.default_rng(0))
     with pytest.raises(PictureError, match=r"squares\.png"):
         Sampler(dataset, crops(), 10**9).preload(0)
+
+
+def test_masks_follow_the_pixels_and_shape_the_heat(tmp_path: Path) -> None:
+    dataset = squares(tmp_path)
+    item = dataset.images[0]
+    # The lower left half of each square is object; drawn red, the other half grey.
+    frame = np.array(Image.open(item.path))
+    outlines = []
+    for x0, y0, x1, y1 in item.xyxy:
+        ring = np.array([[x0, y0], [x1, y1], [x0, y1]], np.float32)
+        outlines.append(Outline(np.array([x0, y0, x1, y1], np.float32), (ring,)))
+        y, x = np.mgrid[int(y0) : int(y1), int(x0) : int(x1)]
+        upper = (x - x0) * (y1 - y0) > (y - y0) * (x1 - x0)
+        frame[y[upper], x[upper]] = GREY
+    Image.fromarray(frame).save(item.path)
+    shaped = replace(dataset, images=(replace(item, outlines=tuple(outlines)),))
+    sampler = Sampler(shaped, crops(scale=(0.8, 1.5), mosaic=0.5, on_object=1.0), 10**9)
+    for step in range(12):
+        sample = sampler.draw(np.random.default_rng([4, step]))
+        assert sample.shapes is not None
+        masked = (sample.shapes & MASKED) > 0
+        red = sample.image[..., 0].astype(int) - sample.image[..., 1] > 78
+        for x0, y0, x1, y1 in sample.ignore_xyxy:
+            red[max(0, int(y0) - 1) : int(y1) + 2, max(0, int(x0) - 1) : int(x1) + 2] = False
+            masked[max(0, int(y0) - 1) : int(y1) + 2, max(0, int(x0) - 1) : int(x1) + 2] = False
+        assert (masked != red).mean() < 0.012  # lines are a pixel wide
+        patches = PatchConfig(share=0.0)
+        _, _, labels = batch_of([sample], patches, np.random.default_rng(0), torch.device("cpu"))
+        bits = sample.shapes.reshape(16, 8, 16, 8)
+        mask = (bits & MASKED).any((1, 3))
+        boxed = (bits & BOXED).any((1, 3))
+        heat = labels.heat[0].numpy()
+        assert (heat[mask] >= BORDER).all()
+        assert (heat[boxed & ~mask] == 0).all()
