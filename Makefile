@@ -19,10 +19,10 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 demo: setup  ## detect the ten Munich frames with the default bundle, into demo/
-	$(BIN)/sparsight detect samples/munich --out demo --annotations samples/munich/annotations.json
+	$(BIN)/sparsight detect samples/munich --out demo --annotations samples/munich/annotations.json --class-map van=minibus
 
 test: setup  ## all tests
-	$(BIN)/python -m pytest -q --durations=5 --durations-min=5
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --durations=5 --durations-min=5
 
 check: setup  ## format, lint, types, import rules, generated stubs
 	$(BIN)/ruff format --check
