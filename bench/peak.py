@@ -36,7 +36,8 @@ from sparsight.settings import DetectSettings
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK_BYTES = 256 << 10
 """Blocks from this size on are the kernel's again as soon as they are freed."""
-TIMEOUT_S = 600.0
+START_S, PICTURE_S = 300.0, 120.0
+"""Patience with a child: to load, and for each picture. Ten times what it takes."""
 TINY_PX = 320
 
 
@@ -96,6 +97,7 @@ def measure(request: Request) -> list[Peak]:
         return []
     allocator = {"MALLOC_MMAP_THRESHOLD_": str(BLOCK_BYTES), "MALLOC_TRIM_THRESHOLD_": "0"}
     path = os.pathsep.join(p for p in sys.path if p)
+    timeout_s = START_S + PICTURE_S * len(request.pictures)
     try:
         done = subprocess.run(
             [sys.executable, "-m", "bench.peak"],
@@ -104,12 +106,12 @@ def measure(request: Request) -> list[Peak]:
             text=True,
             cwd=ROOT,
             env={**os.environ, **allocator, "PYTHONPATH": path},
-            timeout=TIMEOUT_S,
+            timeout=timeout_s,
             check=False,
         )
     except subprocess.TimeoutExpired as e:
         raise UsageError(
-            f"memory of {request.variant!r}: no answer within {TIMEOUT_S:.0f} s; is it busy here?"
+            f"memory of {request.variant!r}: no answer within {timeout_s:.0f} s; is it busy here?"
         ) from e
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
