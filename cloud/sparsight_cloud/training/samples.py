@@ -146,7 +146,7 @@ class Sampler:
             for y0, y1 in ((0, cut_y), (cut_y, side)):
                 part = self._crop(rng, y1 - y0, x1 - x0)
                 canvas[y0:y1, x0:x1] = part.image
-                if shapes is not None:
+                if shapes is not None and part.shapes is not None:
                     shapes[y0:y1, x0:x1] = part.shapes
                 shift = np.array([x0, y0, x0, y0], np.float32)
                 boxes.append(part.xyxy + shift)
@@ -252,7 +252,9 @@ def _draw_shapes(
         canvas[y0:y1, x0:x1] |= BOXED
         # OpenCV counts from the centre of a pixel; one call fills by the rule of odd and even.
         rings = [((r - corner) * scale - 0.5).round().astype(np.int32) for r in outline.rings]
-        canvas |= cv2.fillPoly(np.zeros(hw, np.uint8), rings, MASKED)
+        inside = np.zeros(hw, np.uint8)
+        cv2.fillPoly(inside, rings, MASKED)
+        canvas |= inside
     return canvas
 
 

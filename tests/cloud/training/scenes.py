@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -25,7 +26,8 @@ SMALL = {
 def draw_set(folder: Path, pictures: int = 6, squares: int = 4, seed: int = 0) -> Path:
     """Pictures with squares of 10 to 24 px in them, and their COCO file."""
     rng = np.random.default_rng(seed)
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     (folder / "images").mkdir(parents=True)
     for i in range(pictures):
         frame = rng.integers(90, 130, (*FRAME_HW, 3), np.uint8)

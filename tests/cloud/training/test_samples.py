@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,9 +38,9 @@ def squares(folder: Path, frame_hw: tuple[int, int] = (220, 260), factor: int = 
     return Dataset((image,), ("a", "b"), (1, 2))
 
 
-def crops(long_side_px: int = 260, **changes: object) -> CropConfig:
+def crops(**changes: Any) -> CropConfig:
     return CropConfig.model_validate(
-        {"long_side_px": long_side_px, "side_px": 128, "colour": 0.0, **changes}
+        {"long_side_px": 260, "side_px": 128, "colour": 0.0, **changes}
     )
 
 
@@ -65,7 +66,7 @@ def misplaced(sample: Sample) -> float:
         (4, {"scale": (0.8, 1.2), "mosaic": 0.0}),  # shrunk to a quarter, by areas
     ],
 )
-def test_boxes_follow_the_pixels(tmp_path: Path, factor: int, changes: dict[str, object]) -> None:
+def test_boxes_follow_the_pixels(tmp_path: Path, factor: int, changes: dict[str, Any]) -> None:
     dataset = squares(tmp_path, factor=factor)
     sampler = Sampler(dataset, crops(**changes), 0 if factor == 1 else 10**9)
     seen = 0
