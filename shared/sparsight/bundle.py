@@ -41,7 +41,7 @@ class Manifest(BaseModel):
         threshold: Heat from which a peak counts as an object.
         min_gain: Expected objects that make a patch worth keeping.
         patch_hw: Height and width of a patch, in cells.
-        mark: Heat that makes a cell worth the head.
+        mark: Heat that makes a cell worth the head; 0 marks all.
         sha256: Hash of every other file of the bundle, by name.
         id: Hash of all of the above.
     """
@@ -56,7 +56,7 @@ class Manifest(BaseModel):
     threshold: float = Field(gt=0, le=1)
     min_gain: float = Field(SlicerSettings().min_gain, gt=0)
     patch_hw: tuple[int, int] = (16, 16)
-    mark: float = Field(gt=0, le=1)
+    mark: float = Field(ge=0, le=1)
     sha256: dict[str, str]
     id: str = ""
 

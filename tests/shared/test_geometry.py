@@ -60,6 +60,7 @@ def test_areas_and_shares() -> None:
     b = np.array([[0, 0, 5, 10], [20, 20, 30, 30], [-5, -5, 15, 15]], np.float32)
     np.testing.assert_array_equal(area(a), [100, 0, 0])
     np.testing.assert_array_equal(intersection(a, b)[0], [50, 0, 100])
-    np.testing.assert_allclose(share_inside(a, b), [[0.5, 0, 1], [0, 0, 0], [0, 0, 0]])
+    want = np.array([[0.5, 0, 1], [0, 0, 0], [0, 0, 0]])
+    np.testing.assert_allclose(share_inside(a, b), want)
     assert intersection(a[:0], b).shape == (0, 3)
     assert share_inside(a, b[:0]).shape == (3, 0)

@@ -47,7 +47,7 @@ class Trunk(nn.Module):
 
 def alone(
     trunk: Trunk,
-    p3s: Sequence[Float[Tensor, "1 c h w"]],
+    p3s: Sequence[Float[Tensor, "1 _ _ _"]],
     patches: Sequence[Patches],
     area: CellArea,
 ) -> tuple[Float[Tensor, "n4 c4 1 1"], Float[Tensor, "n5 c5 1 1"]]:

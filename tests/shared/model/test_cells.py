@@ -72,6 +72,7 @@ def test_numbers_and_gradients_are_those_of_the_whole_map(
     want = rows_of(reference(conv, x, keep), area, level)
     torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
 
+    assert conv.bias is not None and conv.scale is not None
     about = [x, conv.weight, conv.bias, conv.scale]
     pull = torch.randn_like(want)
     for a, b in zip(

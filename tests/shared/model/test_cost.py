@@ -19,7 +19,7 @@ def counted(run: Callable[[], object]) -> float:
     # With gradients the stem runs whole: a strip's halo is no part of the model's cost.
     with FlopCounterMode(display=False) as counter:
         run()
-    return counter.get_total_flops() / 1e9
+    return float(counter.get_total_flops()) / 1e9
 
 
 def patches_of(grid_hw: tuple[int, int], size: int, *origins_yx: tuple[int, int]) -> Patches:

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -69,8 +70,8 @@ def test_a_frame_without_patches_is_empty_in_its_own_place(detector: Detector) -
 
 
 @pytest.mark.parametrize("mode", ["split", "dense"])
-def test_no_frames_no_results(detector: Detector, mode: str) -> None:
-    assert detector.detect([], dataclasses.replace(SETTINGS, mode=mode)) == []  # type: ignore[arg-type]
+def test_no_frames_no_results(detector: Detector, mode: Literal["split", "dense"]) -> None:
+    assert detector.detect([], dataclasses.replace(SETTINGS, mode=mode)) == []
 
 
 def test_everything_kept_and_marked_is_dense_mode(detector: Detector) -> None:
@@ -139,8 +140,10 @@ def test_patches_that_overlap_compute_nothing_twice(detector: Detector) -> None:
 
 @pytest.mark.parametrize("hw", [(700, 1), (1, 700), (3, 5), (1, 1)])
 @pytest.mark.parametrize("mode", ["split", "dense"])
-def test_frames_of_a_pixel(detector: Detector, hw: tuple[int, int], mode: str) -> None:
-    settings = dataclasses.replace(SETTINGS, mode=mode)  # type: ignore[arg-type]
+def test_frames_of_a_pixel(
+    detector: Detector, hw: tuple[int, int], mode: Literal["split", "dense"]
+) -> None:
+    settings = dataclasses.replace(SETTINGS, mode=mode)
     result = told(detector, heat_at((0, 0))).detect([frame(*hw)], settings)[0]
     xyxy = result.detections.xyxy
     assert result.heat.shape == result.letterbox.cells_hw
@@ -162,8 +165,9 @@ def test_boxes_are_in_pixels_of_the_frame_and_inside_it(detector: Detector) -> N
 
 
 def test_times_name_every_stage(detector: Detector) -> None:
-    for mode in ("split", "dense"):
-        settings = dataclasses.replace(SETTINGS, mode=mode)  # type: ignore[arg-type]
+    modes: tuple[Literal["split", "dense"], ...] = ("split", "dense")
+    for mode in modes:
+        settings = dataclasses.replace(SETTINGS, mode=mode)
         result = told(detector, *HEATS).detect(MIXED[:2], settings)[0]
         assert set(result.times_ms) == {"stem", "seeker", "slicer", "trunk", "head", "merge"}
         assert all(t >= 0 for t in result.times_ms.values())
