@@ -1,7 +1,9 @@
 """Backbones of other kinds: built, cut, trained a little, shipped and run."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -60,21 +62,27 @@ def test_trained_shipped_and_run(backbone: str, joined: bool, rate: float, tmp_p
     samples = [squares(128, 3, seed) for seed in (1, 2)]
     batch = batch_of(samples, patches, rng, torch.device("cpu"))
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate)
-    totals = []
-    for _ in range(6):
+    terms = []
+    for _ in range(4):
         losses = losses_of(network, *batch, config)
         optimiser.zero_grad()
         losses.total.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 10.0)
         optimiser.step()
-        totals.append(float(losses.total))
-    assert np.isfinite(totals).all()
-    assert np.mean(totals[-2:]) < totals[0] - 0.05, totals
+        terms.append([float(t.detach()) for t in (losses.seeker, losses.boxes, losses.classes)])
+    assert np.isfinite(terms).all()
+    # The classes' targets are the boxes' IoUs: their term may rise at first as boxes get better.
+    fallen = np.array(terms[-1]) / terms[0]
+    assert fallen[0] < 0.85, terms
+    assert fallen[1] < 0.95, terms
     trunk = [p for p in network.trunk.parameters() if p.requires_grad]
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in trunk)
 
     detect = DetectSettings(
-        long_side_px=192, score_min=0.005, slicer=SlicerSettings(threshold=0.02, min_gain=0.01)
+        long_side_px=192,
+        mark=0.0,
+        score_min=0.0,
+        slicer=SlicerSettings(threshold=1e-3, min_gain=1e-3),
     )
     trained = Detector(network.eval(), detect)
     save_weights(trained.network, tmp_path / WEIGHTS)
@@ -84,18 +92,14 @@ def test_trained_shipped_and_run(backbone: str, joined: bool, rate: float, tmp_p
     assert shipped.classes == ("square",)
     picture = frame(150, 200, 3)
     picture[40:60, 50:70] = 230
-    for mode in ("split", "dense"):
-        run = DetectSettings(
-            long_side_px=192,
-            mode=mode,  # type: ignore[arg-type]
-            score_min=0.001,
-            slicer=detect.slicer,
-        )
+    modes: tuple[Literal["split", "dense"], ...] = ("split", "dense")
+    for mode in modes:
+        run = dataclasses.replace(detect, mode=mode)
         before, after = (d.detect([picture, picture[:, :90]], run) for d in (trained, shipped))
         for a, b in zip(before, after, strict=True):
             # The weights lie in half precision in a bundle.
             np.testing.assert_allclose(a.heat, b.heat, atol=0.02)
-            assert len(b.detections) > 0
+            assert len(b.detections) > 0, mode
             assert len(b.patches) > 0
             xyxy = b.detections.xyxy
             assert (xyxy[:, 2:] > xyxy[:, :2]).all()
