@@ -136,7 +136,7 @@ def _read(settings: "TrainConfig", console: Console) -> "Dataset":
     from sparsight_cloud.data.reading import Reading
 
     def bar(items: Sequence[T], what: str, /) -> Iterable[T]:
-        return track(items, f"reading {what}", console=console, transient=True)
+        return _track(items, f"reading {what}", console)
 
     data = settings.data
     reading = Reading(
@@ -152,9 +152,14 @@ def _read(settings: "TrainConfig", console: Console) -> "Dataset":
     return dataset
 
 
+def _track(items: Sequence[T], what: str, console: Console) -> Iterable[T]:
+    shown = console.is_terminal and not console.quiet
+    return track(items, what, console=console, transient=True, disable=not shown)
+
+
 def _decode(sampler: "Sampler", console: Console) -> None:
     count = len(sampler.dataset.images)
-    for i in track(range(count), "decoding pictures", console=console, transient=True):
+    for i in _track(range(count), "decoding pictures", console):
         if not sampler.preload(i):
             console.print(
                 f"{i} of {count} pictures decoded fill `cache_gb`; the others are decoded when "

@@ -5,7 +5,7 @@
                   └─ ...                                 ──┘
 
 On a CPU every process has one thread: two threads in one process are up to seven times slower on
-busy cores (two-core trial, docs/LOG.md). Processes fork after decoding, so that they share the
+busy cores. Processes fork after decoding, so that they share the
 pictures. On a GPU there is one process and no fork, since CUDA doesn't survive one.
 
 A run that was killed goes on from its last checkpoint with the samples it would have drawn.
