@@ -112,14 +112,13 @@ def _pictures(part: dict[str, Any]) -> Table:
         padding=(0, 1, 0, 0),
     )
     table.add_column("picture", overflow="fold", min_width=12)
-    for heading in ("found", "occup.", "kept", "GFLOPs", "dense ms", "ms", "dense MB", "MB"):
+    for heading in ("found", "occup.", "GFLOPs", "dense ms", "ms", "dense MB", "MB"):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in part["pictures"]:
         table.add_row(
             one["picture"],
             str(one["objects"]),
             _percent(one["occupancy"]),
-            _percent(one["kept_area"]),
             f"{_times(one['gflops_ratio'])}x",
             f"{one['dense_ms']:.0f}",
             f"{one['ms']:.0f} {_times(one['ms_ratio'])}x",
