@@ -171,3 +171,21 @@ def test_times_name_every_stage(detector: Detector) -> None:
         result = told(detector, *HEATS).detect(MIXED[:2], settings)[0]
         assert set(result.times_ms) == {"stem", "seeker", "slicer", "trunk", "head", "merge"}
         assert all(t >= 0 for t in result.times_ms.values())
+
+
+def test_the_head_runs_around_marked_cells_on_every_level(detector: Detector) -> None:
+    heat = np.zeros((16, 32), np.float32)
+    heat[7, 11] = 0.9  # the last cell of its 2x2 and its 4x4: sampling would miss it
+    with torch.inference_mode():
+        p3 = detector.network.stem(torch.zeros(1, 3, 128, 256))
+        seen = Seen(p3, heat, patches_of((0, 0), size_hw=(16, 32)))
+        split = SplitPass(detector.network, detector.cost, [seen], 0.5)
+        found = split.head(split.trunk())[0]
+    want = [
+        [(x + dx + 0.5) * stride, (y + dy + 0.5) * stride]
+        for stride, y, x in ((8, 7, 11), (16, 3, 5), (32, 1, 2))
+        for dy in (-1, 0, 1)
+        for dx in (-1, 0, 1)
+    ]
+    assert found.centres_xy.tolist() == want
+    assert len(found.logits) == len(found.distances) == 27
