@@ -62,10 +62,21 @@ class Group:
         if not self.local:
             whole: Tensor = self.module(x)
             return whole
-        rows = int(STRIP_BYTES / max(1.0, self.inner_bytes_per_px * x.shape[0] * x.shape[3]))
-        rows = max(rows, 4 * (self.above_rows + self.below_rows), 2 * self.stride)
-        rows = rows // self.stride * self.stride
-        return _by_rows(self.module, x, rows, self.stride, self.above_rows, self.below_rows)
+        px = STRIP_BYTES / max(1.0, self.inner_bytes_per_px * x.shape[0])
+        least = max(4 * (self.above_rows + self.below_rows), 2 * self.stride)
+        rows = max(int(px / x.shape[3]), least) // self.stride * self.stride
+        # A strip of the fewest rows is too large where a frame is wide: cut it into columns too.
+        columns = max(int(px / rows) // BAND_STEP_ROWS, 4) * BAND_STEP_ROWS
+        if columns >= x.shape[3]:
+            return _by_rows(self.module, x, rows, self.stride, self.above_rows, self.below_rows)
+        return _by_rows(
+            lambda strip: _by_columns(self, strip, columns),
+            x,
+            rows,
+            self.stride,
+            self.above_rows,
+            self.below_rows,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,3 +186,16 @@ def _by_rows(
         out[:, :, top // stride : bottom // stride] = y[:, :, first : first + count]
     assert out is not None
     return out
+
+
+def _by_columns(group: Group, x: Tensor, columns: int) -> Tensor:
+    """A strip in pieces of so many columns; kernels and padding are square."""
+    turned = _by_rows(
+        lambda piece: group.module(piece.transpose(2, 3)).transpose(2, 3),
+        x.transpose(2, 3),
+        columns,
+        group.stride,
+        group.above_rows,
+        group.below_rows,
+    )
+    return turned.transpose(2, 3)
