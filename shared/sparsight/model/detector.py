@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -88,10 +89,10 @@ class Detector:
         bundle = open_bundle(folder)
         network = Network(bundle.model)
         network.fold()
-        weights = {k: v.float() for k, v in load_file(folder / WEIGHTS).items()}
         try:
+            weights = {k: v.float() for k, v in load_file(folder / WEIGHTS).items()}
             network.load_state_dict(weights)
-        except RuntimeError as e:
+        except (OSError, RuntimeError, SafetensorError) as e:
             why = " ".join(str(e).split())[:200]
             raise BundleError(f"{folder / WEIGHTS}: does not fit model.yaml ({why})") from e
         manifest = bundle.manifest
