@@ -46,6 +46,7 @@ class NetConfig(_Strict):
     backbone: str = "tf_efficientnet_lite0"
     neck_channels: int = Field(64, ge=8, le=512, multiple_of=8)
     pretrained: Literal["efficientnet-lite0", "none"] | Path = "efficientnet-lite0"
+    start: Path | None = Field(None, description="bundle to go on from, instead of ImageNet only")
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     freeze_below_stride: int = Field(
@@ -62,7 +63,7 @@ class CropConfig(_Strict):
     side_px: int = Field(512, ge=64, multiple_of=32)
     scale: tuple[float, float] = (0.6, 1.4)
     on_object: float = Field(
-        0.8, ge=0, le=1, description="share of crops placed round a random box"
+        0.65, ge=0, le=1, description="share of crops placed round a random box"
     )
     mosaic: float = Field(
         0.25, ge=0, le=1, description="share of samples made of four smaller crops"
@@ -82,17 +83,32 @@ class PatchConfig(_Strict):
     """Training on patches as they will be cut."""
 
     share: float = Field(
-        0.7, ge=0, le=1, description="share of samples whose deep part sees patches only"
+        0.85, ge=0, le=1, description="share of samples whose deep part sees patches only"
     )
     cells: tuple[int, ...] = Field(
         (12, 16), min_length=1, description="sides of patches, multiples of four cells"
     )
     extra: float = Field(0.3, ge=0, description="patches on background for each on objects")
+    by_seeker: float = Field(
+        0.75,
+        ge=0,
+        le=1,
+        description="share of the patch samples that the slicer cuts from the seeker's own heat, "
+        "as it will; the others are cut from the labels",
+    )
+    thresholds: tuple[float, float] = Field(
+        (0.4, 0.75), description="the slicer's threshold in those, drawn for each sample"
+    )
 
     @model_validator(mode="after")
     def _aligned(self) -> PatchConfig:
         if any(side < 8 or side % 4 for side in self.cells):
             raise ValueError(f"cells: expected multiples of 4 from 8 on, got {self.cells}")
+        low, high = self.thresholds
+        if not 0 < low <= high <= 1:
+            raise ValueError(
+                f"thresholds: expected [low, high] with 0 < low <= high <= 1, got {self.thresholds}"
+            )
         return self
 
 
@@ -210,8 +226,9 @@ def load_config(
     here = base or path.resolve().parent
     data, net = config.data, config.model
     placed = {"annotations": here / data.annotations, "images": here / data.images}
-    if isinstance(net.pretrained, Path):
-        net = net.model_copy(update={"pretrained": here / net.pretrained})
+    for key in ("pretrained", "start"):
+        if isinstance(getattr(net, key), Path):
+            net = net.model_copy(update={key: here / getattr(net, key)})
     return config.model_copy(
         update={"data": data.model_copy(update=placed), "model": net, "out": here / config.out}
     )

@@ -12,7 +12,7 @@ clock or by steps: by the clock, a run ends on time whatever else the machine do
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -36,9 +36,11 @@ from sparsight_cloud.training.metrics import (
 from sparsight_cloud.training.pretrained import pretrained_state
 from sparsight_cloud.training.samples import Sampler
 from sparsight_cloud.training.schedule import build_optimiser, flat_gradients, learning_rate_factor
-from sparsight_cloud.training.step import batch_of, losses_of
+from sparsight_cloud.training.step import Batch, batch_of, losses_of
+from sparsight_cloud.training.warm import start_from_bundle
 
 CHECKPOINT, METRICS = "last.safetensors", "metrics.jsonl"
+START_BATCHES = 16
 
 
 class PartnerLost(Exception):
@@ -123,6 +125,8 @@ class Loop:
             std=net.std,
         )
         self.network = Network(settings, pretrained_state(net.pretrained, net.backbone))
+        if net.start is not None and not (config.out / CHECKPOINT).exists():
+            start_from_bundle(self.network, net.start, self._first_batches())
         self.network.to(device)
         self.network.stem.freeze_below(net.freeze_below_stride)
         train_mode(self.network)
@@ -138,6 +142,13 @@ class Loop:
             "model": settings.model_dump(mode="json"),
             "seed": config.seed,
         }
+
+    def _first_batches(self) -> Iterator[Batch]:
+        """Samples to set up norms with, the same in every process."""
+        rng = np.random.default_rng(self.config.seed)
+        for _ in range(START_BATCHES):
+            samples = [self.sampler.draw(rng) for _ in range(self.config.batch // self.ranks)]
+            yield batch_of(samples, self.config.patches, rng, torch.device("cpu"))
 
     def go(self, watcher: Watcher | None, stopping: Callable[[], bool]) -> Outcome:
         """Train to the end, or until asked to stop; rank 0 leaves a checkpoint.
@@ -188,16 +199,16 @@ class Loop:
         """The gradients of this process's samples of a step, and what is worth watching."""
         rng = np.random.default_rng([self.config.seed, step, self.rank])
         samples = [self.sampler.draw(rng) for _ in range(self.config.batch // self.ranks)]
-        image, keep, labels = batch_of(samples, self.config.patches, rng, self.device)
+        batch = batch_of(samples, self.config.patches, rng, self.device)
         self.gradients.zero_()
-        losses = losses_of(self.network, image, keep, labels, self.config)
+        losses = losses_of(self.network, batch, self.config)
         losses.total.backward()
         return {
             "loss_classes": losses.classes.item(),
             "loss_boxes": losses.boxes.item(),
             "loss_seeker": losses.seeker.item(),
             "positives_per_box": losses.positives_per_box,
-            "kept_area": float(keep.float().mean()),
+            "kept_area": losses.usable,
         }
 
     def reduce(self, now_s: float, stop: bool) -> None:

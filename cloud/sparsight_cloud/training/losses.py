@@ -49,6 +49,7 @@ class Losses:
     boxes: Float[Tensor, ""]
     seeker: Float[Tensor, ""]
     positives_per_box: float
+    usable: float
 
     @property
     def total(self) -> Float[Tensor, ""]:
@@ -95,6 +96,7 @@ def detector_losses(
         boxes=(giou * weight).sum() / norm,
         seeker=seeker_loss(heat_logits, labels.heat, labels.weight, seeker),
         positives_per_box=len(weight) / max(1, sum(len(b) for b in labels.xyxy)),
+        usable=float(labels.usable.float().mean()),
     )
 
 

@@ -60,15 +60,39 @@ class Network(nn.Module):
         Raises:
             UsageError: The sides are no multiples of 32.
         """
+        p3, heat = self.look(image)
+        return heat, *self.detect(p3, keep)
+
+    def look(
+        self, image: Float[Tensor, "b 3 h w"]
+    ) -> tuple[Float[Tensor, "b c h8 w8"], Float[Tensor, "b h8 w8"]]:
+        """The device's half: P3 and the logit of the heat.
+
+        Args:
+            image: RGB in [0, 255], bytes or floats, sides multiples of 32.
+
+        Raises:
+            UsageError: The sides are no multiples of 32.
+        """
         if image.shape[2] % 32 or image.shape[3] % 32:
             raise UsageError(
                 f"image: expected sides that are multiples of 32 px, got {tuple(image.shape[2:])}"
             )
         p3 = self.stem(image)
-        heat = self.seeker(p3)
+        return p3, self.seeker(p3)
+
+    def detect(
+        self, p3: Float[Tensor, "b c h8 w8"], keep: Bool[Tensor, "b h8 w8"] | None = None
+    ) -> tuple[Float[Tensor, "b a k"], Float[Tensor, "b a 4"]]:
+        """The cloud's half: class logits and distances (input pixels) of all cells.
+
+        Args:
+            p3: The stem's map.
+            keep: The kept area, zeros elsewhere; None keeps all.
+        """
         if keep is None:
-            logits, distances = self.head(self.neck(p3, *self.trunk(p3)))
-            return heat, logits, distances
+            whole: tuple[Tensor, Tensor] = self.head(self.neck(p3, *self.trunk(p3)))
+            return whole
         area = CellArea.of(keep)
         rows = area.gather(p3)
         with self.holder.keeping(area):
@@ -76,8 +100,8 @@ class Network(nn.Module):
                 p4, p5 = self.trunk(rows)
             else:
                 p4, p5 = (area.gather(p, i + 1) for i, p in enumerate(in_tiles(self.trunk, p3)))
-            logits, distances = self.head(self.neck(rows, p4, p5))
-        return heat, logits, distances
+            kept: tuple[Tensor, Tensor] = self.head(self.neck(rows, p4, p5))
+            return kept
 
     def fold(self) -> None:
         """Fold the norms and scales of all but the seeker into the convolutions before them.

@@ -8,7 +8,7 @@ from sparsight.model.network import cell_centres
 from sparsight_cloud.training.config import PatchConfig
 from sparsight_cloud.training.losses import Labels, detector_losses, seeker_loss
 from sparsight_cloud.training.samples import Sample
-from sparsight_cloud.training.step import batch_of
+from sparsight_cloud.training.step import batch_of, cut_by_seeker
 
 CPU = torch.device("cpu")
 SIDE = 128
@@ -25,9 +25,9 @@ def a_sample(ignored: tuple[float, float, float, float]) -> Sample:
 
 
 def labels_of(sample: Sample, share: float = 0.0) -> tuple[torch.Tensor, Labels]:
-    patches = PatchConfig(share=share, cells=(8,))
-    _, keep, labels = batch_of([sample], patches, np.random.default_rng(0), CPU)
-    return keep, labels
+    patches = PatchConfig(share=share, cells=(8,), by_seeker=0.0)
+    batch = batch_of([sample], patches, np.random.default_rng(0), CPU)
+    return batch.keep, batch.labels
 
 
 def test_ignore_regions_count_for_no_loss() -> None:
@@ -82,3 +82,19 @@ def test_the_seekers_loss_prefers_the_truth(kind: Literal["bce", "focal_dice"]) 
     changed[:, 6:] = 7.0
     same = seeker_loss(truth, heat, weight, kind)
     assert seeker_loss(changed, heat, weight, kind) == pytest.approx(float(same))
+
+
+def test_the_seekers_own_heat_cuts_the_samples_that_it_is_to_cut() -> None:
+    sample = a_sample((0.0, 0.0, 0.0, 0.0))
+    patches = PatchConfig(share=1.0, cells=(8,), by_seeker=1.0)
+    batch = batch_of([sample, sample], patches, np.random.default_rng(0), CPU)
+    assert all(cut is not None for cut in batch.cuts) and batch.keep.all()
+    cold = torch.full((2, SIDE // 8, SIDE // 8), -6.0)
+    keep, labels = cut_by_seeker(batch, cold)
+    assert keep.all() and labels.usable.all()  # not warm yet: seen whole
+    warm = cold.clone()
+    warm[1, 12, 12] = 6.0
+    keep, labels = cut_by_seeker(batch, warm)
+    assert keep[0].all()
+    assert keep[1].sum() == 64 and keep[1, 12, 12]
+    assert labels.usable[1].sum() == 64 + 16 + 4

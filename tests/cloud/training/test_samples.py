@@ -167,7 +167,7 @@ def test_masks_follow_the_pixels_and_shape_the_heat(tmp_path: Path) -> None:
             masked[max(0, int(y0) - 1) : int(y1) + 2, max(0, int(x0) - 1) : int(x1) + 2] = False
         assert (masked != red).mean() < 0.012  # lines are a pixel wide
         patches = PatchConfig(share=0.0)
-        _, _, labels = batch_of([sample], patches, np.random.default_rng(0), torch.device("cpu"))
+        labels = batch_of([sample], patches, np.random.default_rng(0), torch.device("cpu")).labels
         bits = sample.shapes.reshape(16, 8, 16, 8)
         mask = (bits & MASKED).any((1, 3))
         boxed = (bits & BOXED).any((1, 3))

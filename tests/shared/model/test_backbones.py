@@ -64,7 +64,7 @@ def test_trained_shipped_and_run(backbone: str, joined: bool, rate: float, tmp_p
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate)
     terms = []
     for _ in range(4):
-        losses = losses_of(network, *batch, config)
+        losses = losses_of(network, batch, config)
         optimiser.zero_grad()
         losses.total.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 10.0)
