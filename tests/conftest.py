@@ -3,6 +3,7 @@
 import inspect
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -54,3 +55,13 @@ def no_way_out() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", guarded)
         yield
+
+
+@pytest.fixture(scope="session")
+def split_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small bundle of two halves."""
+    from tests.split import write_split_bundle
+
+    folder = tmp_path_factory.mktemp("bundles") / "split"
+    write_split_bundle(folder)
+    return folder

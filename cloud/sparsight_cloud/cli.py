@@ -8,21 +8,40 @@ from collections.abc import Callable
 
 import typer
 
-from sparsight.cli import require_extra
+from sparsight.cli import group_of, require_extra
+from sparsight_cloud.commands.bundle import build
+from sparsight_cloud.commands.cloud import cloud_app
 from sparsight_cloud.commands.data import data_app
 from sparsight_cloud.commands.detect import detect
 from sparsight_cloud.commands.evaluate import evaluate
+from sparsight_cloud.commands.pki import pki_app
 from sparsight_cloud.commands.train import train
 
 EXTRA = "cloud"
-NEEDS = ("cv2", "faster_coco_eval", "PIL", "safetensors", "timm", "torch", "torchvision")
+NEEDS = (
+    "cryptography",
+    "cv2",
+    "faster_coco_eval",
+    "grpc",
+    "grpc_health",
+    "orjson",
+    "PIL",
+    "prometheus_client",
+    "pyarrow",
+    "safetensors",
+    "timm",
+    "torch",
+    "torchvision",
+)
 COMMANDS: dict[str, Callable[..., None]] = {
     "detect": detect,
     "eval": evaluate,
     "train": train,
 }
 GROUPS = {
+    "cloud": cloud_app,
     "data": data_app,
+    "pki": pki_app,
 }
 
 
@@ -38,5 +57,6 @@ def register(app: typer.Typer) -> None:
     require_extra(EXTRA, NEEDS, [*COMMANDS, *GROUPS])
     for name, command in COMMANDS.items():
         app.command(name)(command)
+    group_of(app, "bundle").command("build")(build)
     for name, group in GROUPS.items():
         app.add_typer(group, name=name)

@@ -1,32 +1,55 @@
 """A trained model as shipped: a folder whose manifest vouches for every file in it.
 
-    manifest.json       name, id, versions, input rule, classes, slicer, sha256 of every other file
+    manifest.json       name, id, versions, input rule, classes, slicer, rates, sha256 of the others
     model.yaml          what the network is made of (`settings.ModelSettings`)
-    model.safetensors   its weights in half precision, norms folded
+    cloud.safetensors   its weights in half precision, norms folded
     card.md             data, licence of the data, figures, limits
+    edge.onnx           the device's half; with it, the bundle can be run in two halves
+    tables.npz          integer tables of the entropy coder; likewise
 
-The id is the hash of the manifest without the id; nothing in a bundle is a pickle.
+The id is the hash of the manifest without the id; nothing in a bundle is a pickle. A bundle without
+rates has no bottleneck: it detects in one process and has no last two files.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
 from sparsight.errors import BundleError, UsageError
 from sparsight.settings import DetectSettings, ModelSettings
 from sparsight.slicer import SlicerSettings
 
-FORMAT = 1
-MANIFEST, MODEL, WEIGHTS, CARD = "manifest.json", "model.yaml", "model.safetensors", "card.md"
+FORMAT = 2
+MANIFEST, MODEL, WEIGHTS, CARD = "manifest.json", "model.yaml", "cloud.safetensors", "card.md"
+EDGE, TABLES = "edge.onnx", "tables.npz"
 MANIFEST_BYTES_MAX = 1 << 20
+
+
+class Rate(BaseModel):
+    """One of the codec's quality levels; the first is the finest.
+
+    Attributes:
+        steps: Step size of each channel of the latents.
+        bytes_per_frame: Mean payload on the frames that the bundle was judged on.
+        ap: COCO AP there, from 0 to 1.
+        ap50: AP at IoU 0.5.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: tuple[PositiveFloat, ...] = Field(min_length=1, max_length=256)
+    bytes_per_frame: float | None = Field(None, ge=0)
+    ap: float | None = Field(None, ge=0, le=1)
+    ap50: float | None = Field(None, ge=0, le=1)
 
 
 class Manifest(BaseModel):
@@ -42,6 +65,7 @@ class Manifest(BaseModel):
         min_gain: Expected objects that make a patch worth keeping.
         patch_hw: Height and width of a patch, in cells.
         mark: Heat that makes a cell worth the head; 0 marks all.
+        rates: Quality levels of the codec, finest first; none without a bottleneck.
         sha256: Hash of every other file of the bundle, by name.
         id: Hash of all of the above.
     """
@@ -57,6 +81,7 @@ class Manifest(BaseModel):
     min_gain: float = Field(SlicerSettings().min_gain, gt=0)
     patch_hw: tuple[int, int] = (16, 16)
     mark: float = Field(ge=0, le=1)
+    rates: tuple[Rate, ...] = Field((), max_length=16)
     sha256: dict[str, str]
     id: str = ""
 
@@ -85,16 +110,23 @@ class Bundle:
 
 
 def write_bundle(
-    folder: Path, settings: ModelSettings, detect: DetectSettings, *, name: str, card: str
+    folder: Path,
+    settings: ModelSettings,
+    detect: DetectSettings,
+    *,
+    name: str,
+    card: str,
+    rates: tuple[Rate, ...] = (),
 ) -> Manifest:
-    """Write the manifest, the model's settings and the card beside weights that are already there.
+    """Write the manifest, the model's settings and the card beside files that are already there.
 
     Args:
-        folder: Holds the weights file.
+        folder: Holds the weights file; with rates, the edge graph and the tables too.
         settings: What the network is made of.
         detect: How the bundle wants to be run.
         name: For people.
         card: Text of the card.
+        rates: Quality levels of the codec, finest first.
     """
     (folder / MODEL).write_text(
         yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
@@ -108,11 +140,28 @@ def write_bundle(
         min_gain=detect.slicer.min_gain,
         patch_hw=detect.slicer.patch_hw,
         mark=detect.mark,
-        sha256={f: _sha256(folder / f) for f in (MODEL, WEIGHTS, CARD)},
+        rates=rates,
+        sha256={f: _sha256(folder / f) for f in _files(rates)},
     )
-    manifest = manifest.model_copy(update={"id": manifest.own_id()})
-    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return manifest
+    return _sign(folder, manifest)
+
+
+def with_figures(folder: Path, figures: Sequence[tuple[float, float, float]]) -> Manifest:
+    """Write into a bundle's manifest what its rates were measured to be.
+
+    Args:
+        folder: The bundle.
+        figures: Mean bytes a frame, AP and AP50 of each rate.
+
+    Raises:
+        BundleError: No sound bundle.
+    """
+    bundle = open_bundle(folder)
+    rates = tuple(
+        rate.model_copy(update={"bytes_per_frame": size, "ap": ap, "ap50": ap50})
+        for rate, (size, ap, ap50) in zip(bundle.manifest.rates, figures, strict=True)
+    )
+    return _sign(folder, bundle.manifest.model_copy(update={"rates": rates}))
 
 
 def open_bundle(folder: Path) -> Bundle:
@@ -122,10 +171,11 @@ def open_bundle(folder: Path) -> Bundle:
         BundleError: Not a bundle, of another version, incomplete or changed since it was written.
     """
     manifest = _read_manifest(folder)
-    if set(manifest.sha256) != {MODEL, WEIGHTS, CARD}:
+    files = _files(manifest.rates)
+    if set(manifest.sha256) != set(files):
         raise BundleError(
-            f"{folder / MANIFEST}: must vouch for {MODEL}, {WEIGHTS} and {CARD}, vouches for "
-            f"{', '.join(sorted(manifest.sha256)) or 'nothing'}"
+            f"{folder / MANIFEST}: must vouch for {', '.join(files[:-1])} and {files[-1]}, vouches "
+            f"for {', '.join(sorted(manifest.sha256)) or 'nothing'}"
         )
     for name, want in manifest.sha256.items():
         file = folder / name
@@ -147,6 +197,12 @@ def open_bundle(folder: Path) -> Bundle:
         raise BundleError(
             f"{folder}: {MODEL} and {MANIFEST} name different classes; write the bundle again"
         )
+    channels = model.codec.channels if model.codec else 0
+    if any(len(rate.steps) != channels for rate in manifest.rates):
+        raise BundleError(
+            f"{folder}: {MANIFEST} has rates for other than the {channels} latent channels of "
+            f"{MODEL}; write the bundle again"
+        )
     return Bundle(folder, manifest, model)
 
 
@@ -162,6 +218,17 @@ def default_bundle() -> Path:
         if (folder / MANIFEST).is_file():
             return folder
     raise BundleError("no default bundle in this installation; give one with --bundle DIR")
+
+
+def _sign(folder: Path, manifest: Manifest) -> Manifest:
+    manifest = manifest.model_copy(update={"id": manifest.own_id()})
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return manifest
+
+
+def _files(rates: tuple[Rate, ...]) -> tuple[str, ...]:
+    """What a bundle's manifest vouches for."""
+    return (MODEL, WEIGHTS, CARD, EDGE, TABLES) if rates else (MODEL, WEIGHTS, CARD)
 
 
 def _read_manifest(folder: Path) -> Manifest:

@@ -8,7 +8,7 @@ A group is named for the extra that brings what its commands need. Where the ext
 there would be, and running one of them says what to install. So a device with only the edge's
 packages has only the edge's commands.
 
-This module knows no command and imports nothing heavy: `sparsight --help` answers at once.
+This module knows no command but `bundle`, which both halves have, and imports nothing heavy: `sparsight --help` answers at once.
 """
 
 import os
@@ -22,6 +22,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from sparsight.bundle_cli import bundle_app
 from sparsight.errors import SparsightError, UsageError
 
 ENTRY_POINT_GROUP = "sparsight.commands"
@@ -69,6 +70,7 @@ def build_app(groups: Iterable[EntryPoint] | None = None) -> typer.Typer:
     app = typer.Typer(
         add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
     )
+    app.add_typer(bundle_app(), name="bundle")
     hints = []
     for group in sorted(groups, key=lambda entry: entry.name):
         try:
@@ -80,6 +82,14 @@ def build_app(groups: Iterable[EntryPoint] | None = None) -> typer.Typer:
                 _add_placeholder(app, command, missing.extra)
     app.callback(no_args_is_help=True, epilog=_epilog(hints))(_options)
     return app
+
+
+def group_of(app: typer.Typer, name: str) -> typer.Typer:
+    """A group that is there already, for those who add commands to it."""
+    for group in app.registered_groups:
+        if group.name == name and group.typer_instance is not None:
+            return group.typer_instance
+    raise KeyError(name)
 
 
 def run(app: typer.Typer, arguments: Sequence[str]) -> int:

@@ -5,7 +5,10 @@
     ├── DataError                     3  annotations or a data set that can't be used
     ├── PictureError                  4  a picture that can't be read (the others go on)
     ├── BundleError                   5  a bundle that is missing, damaged or of another version
-    └── TrainingError                 6  a training run that can't start or go on
+    ├── TrainingError                 6  a training run that can't start or go on
+    ├── PayloadError                  7  coded bytes that can't be decoded
+    ├── SpoolError                    8  a device's spool that can't be opened or written
+    └── LinkError                     9  frames that the cloud did not take; they are in the spool
 
 A message says what was expected, what came and what to do. The command line prints it as one line
 and ends with the class's `exit_code`; 1 is left to crashes.
@@ -46,3 +49,27 @@ class TrainingError(SparsightError):
     """A training run that can't start or go on."""
 
     exit_code = 6
+
+
+class PayloadError(SparsightError):
+    """Coded bytes of a frame that are damaged, cut, hostile or of another version."""
+
+    exit_code = 7
+
+
+class SpoolError(SparsightError):
+    """A device's spool on disk that can't be opened, read or written."""
+
+    exit_code = 8
+
+
+class LinkError(SparsightError):
+    """The cloud can't be reached, or did not take everything that was to be sent."""
+
+    exit_code = 9
+
+
+class WireError(SparsightError):
+    """Bytes that are no message of ours, or a value that the wire can't carry."""
+
+    exit_code = 7

@@ -14,6 +14,22 @@ LONG_SIDE_PX = (64, 16384)
 """Shortest and longest long side of the network's input."""
 
 
+class CodecSettings(BaseModel):
+    """What the bottleneck is made of.
+
+    Attributes:
+        channels: Channels of the latents, at stride 16.
+        hidden: Channels between its convolutions.
+        blocks: Residual blocks of the synthesis.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    channels: int = Field(64, ge=1, le=256)
+    hidden: int = Field(48, ge=8, le=512, multiple_of=8)
+    blocks: int = Field(2, ge=0, le=8)
+
+
 class ModelSettings(BaseModel):
     """What a detector is made of; `model.yaml` of a bundle.
 
@@ -23,6 +39,7 @@ class ModelSettings(BaseModel):
         classes: Names of the classes, in the order of the head's outputs.
         mean: Mean of an input channel, of values in [0, 1].
         std: Deviation of an input channel.
+        codec: Its bottleneck; without one it can't be run in two halves.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -32,6 +49,7 @@ class ModelSettings(BaseModel):
     classes: tuple[str, ...] = Field(min_length=1)
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.5, 0.5, 0.5)
+    codec: CodecSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +59,7 @@ class DetectSettings:
     Attributes:
         long_side_px: Length that the long side of a frame is scaled to.
         mode: `split` runs the deep part on patches, `dense` on the whole frame.
+        rate: In split mode, send the patches through the codec at this rate; None leaves it out.
         sparse_head: In split mode, run the head on marked cells only.
         mark: Heat from which on a cell is marked for the sparse head; 0 marks all.
         slicer: How patches are chosen.
@@ -51,6 +70,7 @@ class DetectSettings:
 
     long_side_px: int = 1536
     mode: Literal["split", "dense"] = "split"
+    rate: int | None = None
     sparse_head: bool = True
     mark: float = 0.15
     slicer: SlicerSettings = field(default_factory=SlicerSettings)
@@ -75,5 +95,7 @@ class DetectSettings:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise UsageError(f"{name}: expected a share from 0 to 1, got {value}")
+        if self.rate is not None and (self.rate < 0 or self.mode == "dense"):
+            raise UsageError(f"rate: expected 0 or more, in split mode, got {self.rate}")
         if self.max_detections < 0:
             raise UsageError(f"max_detections: expected 0 or more, got {self.max_detections}")

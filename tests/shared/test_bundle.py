@@ -93,7 +93,7 @@ def test_a_byte_of_the_weights_counts(folder: Path, at: int) -> None:
     data = bytearray((folder / WEIGHTS).read_bytes())
     data[at] ^= 0x10
     (folder / WEIGHTS).write_bytes(data)
-    with pytest.raises(BundleError, match=r"model\.safetensors: was changed or damaged"):
+    with pytest.raises(BundleError, match=r"cloud\.safetensors: was changed or damaged"):
         open_bundle(folder)
 
 
@@ -121,7 +121,7 @@ def test_no_bundle_at_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["[]", "3", "null", '{"format": 99}', "{}"])
 def test_another_format_is_named(folder: Path, text: str) -> None:
     (folder / MANIFEST).write_text(text)
-    with pytest.raises(BundleError, match="this program reads format 1; get a matching bundle"):
+    with pytest.raises(BundleError, match="this program reads format 2; get a matching bundle"):
         open_bundle(folder)
 
 
@@ -156,7 +156,7 @@ def test_a_file_that_nobody_vouches_for_is_not_loaded(folder: Path) -> None:
     known = json.loads((folder / MANIFEST).read_text())["sha256"]
     del known[WEIGHTS]
     rewrite(folder, sha256=known)
-    with pytest.raises(BundleError, match=r"must vouch for model\.yaml, model\.safetensors"):
+    with pytest.raises(BundleError, match=r"must vouch for model\.yaml, cloud\.safetensors"):
         open_bundle(folder)
 
 

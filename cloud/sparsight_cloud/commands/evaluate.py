@@ -30,6 +30,12 @@ def evaluate(
     max_patches: Annotated[
         int | None, typer.Option(min=0, help="Patches of a frame at most, the best ones.")
     ] = None,
+    rate: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Send the patches through the codec at this rate; 0 is the finest."
+        ),
+    ] = None,
     no_sparse_head: Annotated[
         bool, typer.Option("--no-sparse-head", help="Run the head on every cell of the patches.")
     ] = False,
@@ -70,6 +76,7 @@ def evaluate(
         threshold=threshold,
         max_patches=max_patches,
         sparse_head=False if no_sparse_head else None,
+        rate=rate,
     )
     dataset = read_coco(data, images)
 

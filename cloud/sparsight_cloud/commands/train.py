@@ -121,7 +121,7 @@ def train(
         {**told, "bundle": str(settings.out / "bundle"), "id": manifest.id, "report": report},
         as_json,
     )
-    size_mb = (settings.out / "bundle" / "model.safetensors").stat().st_size / 1e6
+    size_mb = (settings.out / "bundle" / "cloud.safetensors").stat().st_size / 1e6
     console.print(
         f"{outcome.steps} steps; bundle {manifest.id[:12]} ({size_mb:.1f} MB) in "
         f"{settings.out / 'bundle'}",
@@ -184,6 +184,9 @@ def _ship(
     console: Console,
 ) -> "tuple[Manifest, dict[str, Any] | None]":
     """Write the bundle; with an evaluation, write it again with figures in its card."""
+    if settings.stage == "bottleneck":
+        return _ship_codec(settings, judged, console)
+
     from sparsight.model.detector import Detector
     from sparsight.settings import DetectSettings
     from sparsight_cloud.evaluation.judge import judge
@@ -210,6 +213,48 @@ def _ship(
     write_report(report, settings.out / "report.json")
     console.print(main_table(report))
     return write(report), report
+
+
+def _ship_codec(
+    settings: "TrainConfig", judged: _Judged | None, console: Console
+) -> "tuple[Manifest, dict[str, Any] | None]":
+    """Write the bundle of two halves; with an evaluation, again with each rate's figures."""
+    from dataclasses import replace
+
+    from rich.table import Table
+
+    from sparsight.bundle import with_figures
+    from sparsight.model.detector import Detector
+    from sparsight_cloud.commands.bundle import build_codec_bundle
+    from sparsight_cloud.evaluation.judge import judge
+    from sparsight_cloud.evaluation.report import write_report
+
+    name, folder = settings.out.name[:100], settings.out / "bundle"
+    manifest = build_codec_bundle(settings, folder, name=name, card=None, console=console)
+    if judged is None:
+        return manifest, None
+    detector = Detector.from_bundle(folder)
+    about = {"bundle": {"name": name}, "annotations": judged.name}
+    table = Table("rate", "kB a frame", "AP", "AP50", title="rates", title_justify="left")
+    reports: dict[str, Any] = {}
+    figures = []
+    for i in (None, *range(len(manifest.rates))):
+        chosen = replace(detector.settings, rate=i)
+        report = judge(detector, judged.dataset, chosen, {}, None, about, console)
+        reports["none" if i is None else str(i)] = report
+        size = report["payload_bytes_per_frame"]
+        if i is not None:
+            figures.append((size, report["ap"], report["ap50"]))
+        shown = "-" if size is None else f"{size / 1e3:.1f}"
+        table.add_row(
+            "no codec" if i is None else str(i),
+            shown,
+            f"{100 * report['ap']:.1f}",
+            f"{100 * report['ap50']:.1f}",
+        )
+    write_report(reports, settings.out / "report.json")
+    console.print(table)
+    return with_figures(folder, figures), reports
 
 
 def _end(told: dict[str, Any], as_json: bool) -> None:

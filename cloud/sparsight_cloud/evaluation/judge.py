@@ -55,6 +55,7 @@ def adjusted(
     threshold: float | None = None,
     max_patches: int | None = None,
     sparse_head: bool | None = None,
+    rate: int | None = None,
 ) -> DetectSettings:
     """A bundle's settings with some of them changed; None leaves one as it is.
 
@@ -65,13 +66,14 @@ def adjusted(
         threshold: Heat from which a peak counts as an object, in (0, 1].
         max_patches: Patches of a frame at most.
         sparse_head: Whether the head runs on marked cells only.
+        rate: Which of the codec's rates the patches go through.
 
     Raises:
         UsageError: A value outside its range, or one that means nothing in this mode.
     """
     slicer = _changed({"threshold": threshold, "max_patches": max_patches})
     changed = _changed({"mode": mode, "long_side_px": long_side_px, "sparse_head": sparse_head})
-    out = replace(settings, **changed, slicer=replace(settings.slicer, **slicer))
+    out = replace(settings, **changed, rate=rate, slicer=replace(settings.slicer, **slicer))
     if out.mode == "dense" and (slicer or sparse_head is not None):
         raise UsageError(
             "dense mode has no patches: leave out --threshold, --max-patches and --no-sparse-head, "

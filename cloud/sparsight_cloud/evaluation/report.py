@@ -75,6 +75,7 @@ def evaluation_report(
         "gflops_dense": evaluation.gflops_dense,
         "ms_per_frame": evaluation.ms_per_frame,
         "ms_median": evaluation.ms_median,
+        "payload_bytes_per_frame": evaluation.payload_bytes,
     }
     return {
         **{name: _short(figure) for name, figure in figures.items()},

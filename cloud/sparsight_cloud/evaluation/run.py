@@ -64,6 +64,7 @@ class FrameResult(Protocol):
         letterbox: How the frame lay in the input.
         gflops: Cost of this frame, 2 per multiply-add, in 10^9.
         times_ms: Time of each stage, in milliseconds.
+        payload_bytes: What a device would have sent of it; None without a codec.
     """
 
     @property
@@ -76,6 +77,8 @@ class FrameResult(Protocol):
     def gflops(self) -> float: ...  # noqa: D102
     @property
     def times_ms(self) -> dict[str, float]: ...  # noqa: D102
+    @property
+    def payload_bytes(self) -> int | None: ...  # noqa: D102
 
 
 @runtime_checkable
@@ -123,6 +126,7 @@ class Evaluation:
         ms_per_frame: Mean time of `detect` on one frame, in milliseconds, decoding apart.
         ms_median: Median of it.
         times_ms: Mean time of each stage, in milliseconds.
+        payload_bytes: Mean size of what a device would have sent; None without a codec.
         images: Frames that were judged.
         failed: Pictures that could not be read.
         classes_judged: The data set's classes that the detector knows and that have boxes.
@@ -136,6 +140,7 @@ class Evaluation:
     ms_per_frame: float
     ms_median: float
     times_ms: dict[str, float]
+    payload_bytes: float | None
     images: int
     failed: tuple[FailedPicture, ...]
     classes_judged: tuple[str, ...]
@@ -153,6 +158,7 @@ class _Judged:
     gflops_dense: float
     ms: float
     times_ms: dict[str, float]
+    payload_bytes: int | None
 
 
 def run_evaluation(
@@ -215,6 +221,7 @@ def _judge(
         gflops_dense=detector.gflops_dense(result.letterbox),
         ms=ms,
         times_ms=dict(result.times_ms),
+        payload_bytes=result.payload_bytes,
     )
 
 
@@ -222,6 +229,7 @@ def _summed_up(
     dataset: Dataset, match: ClassMatch, judged: list[_Judged], failed: list[FailedPicture]
 ) -> Evaluation:
     stages = dict.fromkeys(stage for frame in judged for stage in frame.times_ms)
+    sizes = [frame.payload_bytes for frame in judged if frame.payload_bytes is not None]
     ap = average_precision(dataset, [frame.detections for frame in judged])
     return Evaluation(
         ap=ap,
@@ -233,6 +241,7 @@ def _summed_up(
         times_ms={
             stage: fmean(frame.times_ms.get(stage, 0.0) for frame in judged) for stage in stages
         },
+        payload_bytes=fmean(sizes) if sizes else None,
         images=len(judged),
         failed=tuple(failed),
         classes_judged=tuple(one.name for one in ap.per_class),

@@ -37,6 +37,8 @@ def main_table(report: dict[str, Any]) -> Table:
     table.add_row("GFLOPs a frame", f"{cost:.2f}")
     table.add_row("the same frames dense", f"{dense:.2f}")
     table.add_row("ratio", f"{cost / dense:.2f}" if dense else "-")
+    if report["payload_bytes_per_frame"] is not None:
+        table.add_row("kB a frame to send", f"{report['payload_bytes_per_frame'] / 1e3:.1f}")
     table.add_row("ms a frame", f"{report['ms_per_frame']:.0f}")
     return table
 

@@ -15,6 +15,14 @@ from sparsight_cloud.training.loop import Moment
 
 LINE_EVERY_S = 60.0
 
+_SHOWN = {
+    "loss_classes": "classes",
+    "loss_boxes": "boxes",
+    "loss_seeker": "seeker",
+    "loss_distance": "distance",
+    "bits_per_cell": "bits/cell",
+}
+
 
 class Board:
     """A `Watcher` that draws on a console; a context manager."""
@@ -75,10 +83,7 @@ class Board:
         parts = [f"step {moment.step}", f"{duration(self._left_s(moment))} left"]
         if moment.means:
             m = moment.means
-            parts.append(
-                f"classes {m['loss_classes']:.3f} boxes {m['loss_boxes']:.3f} "
-                f"seeker {m['loss_seeker']:.3f}"
-            )
+            parts.append(" ".join(f"{_SHOWN[k]} {v:.3f}" for k, v in m.items() if k in _SHOWN))
             parts.append(f"lr {self._lr * m['lr_factor']:.1e}")
         return "  ".join(parts)
 

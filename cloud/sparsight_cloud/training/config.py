@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
 from sparsight.errors import TrainingError
+from sparsight.settings import CodecSettings
 
 
 class _Strict(BaseModel):
@@ -112,6 +113,36 @@ class PatchConfig(_Strict):
         return self
 
 
+class CodecConfig(_Strict):
+    """The bottleneck and its rates; of runs with `stage: bottleneck`."""
+
+    channels: int = Field(64, ge=1, le=256)
+    hidden: int = Field(48, ge=8, le=512, multiple_of=8)
+    blocks: int = Field(2, ge=0, le=8)
+    lambdas: tuple[PositiveFloat, ...] = Field(
+        (0.001, 0.0025, 0.006, 0.014, 0.035),
+        min_length=1,
+        max_length=16,
+        description="price of a bit a latent cell at each rate, the finest first",
+    )
+    start_bits: tuple[PositiveFloat, ...] = Field(
+        (75.0, 50.0, 32.0, 20.0, 12.0), description="bits a latent cell that steps begin with"
+    )
+
+    @model_validator(mode="after")
+    def _paired(self) -> CodecConfig:
+        if len(self.lambdas) != len(self.start_bits):
+            raise ValueError(
+                f"start_bits: expected as many as lambdas ({len(self.lambdas)}), "
+                f"got {len(self.start_bits)}"
+            )
+        return self
+
+    def settings(self) -> CodecSettings:
+        """What the bottleneck is made of."""
+        return CodecSettings(channels=self.channels, hidden=self.hidden, blocks=self.blocks)
+
+
 class OptimiserConfig(_Strict):
     """AdamW and its schedule: warm-up, flat, cosine."""
 
@@ -130,10 +161,14 @@ class OptimiserConfig(_Strict):
 class TrainConfig(_Strict):
     """A training run."""
 
+    stage: Literal["detector", "bottleneck"] = Field(
+        "detector", description="what learns; a bottleneck needs the bundle `model.start`"
+    )
     data: DataConfig
     model: NetConfig = NetConfig()
     crop: CropConfig = CropConfig()
     patches: PatchConfig = PatchConfig()
+    codec: CodecConfig = CodecConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     seeker_loss: Literal["bce", "focal_dice"] = "bce"
     batch: int = Field(4, ge=1, description="crops a step, over all processes")

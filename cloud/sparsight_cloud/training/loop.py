@@ -20,11 +20,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import nn
 
 from sparsight.errors import TrainingError
-from sparsight.model.network import Network
-from sparsight.settings import ModelSettings
+from sparsight_cloud.training.bottleneck import BottleneckTask
 from sparsight_cloud.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from sparsight_cloud.training.config import TrainConfig
 from sparsight_cloud.training.metrics import (
@@ -33,11 +31,10 @@ from sparsight_cloud.training.metrics import (
     append_metrics,
     drop_metrics_after,
 )
-from sparsight_cloud.training.pretrained import pretrained_state
 from sparsight_cloud.training.samples import Sampler
-from sparsight_cloud.training.schedule import build_optimiser, flat_gradients, learning_rate_factor
-from sparsight_cloud.training.step import Batch, batch_of, losses_of
-from sparsight_cloud.training.warm import start_from_bundle
+from sparsight_cloud.training.schedule import flat_gradients, learning_rate_factor
+from sparsight_cloud.training.step import Batch, batch_of
+from sparsight_cloud.training.tasks import DetectorTask, Task
 
 CHECKPOINT, METRICS = "last.safetensors", "metrics.jsonl"
 START_BATCHES = 16
@@ -96,15 +93,15 @@ class Loop:
     """One process of a run; owns its network, optimiser and average.
 
     Attributes:
-        network: Being trained.
-        ema: Averages of its floating-point state, by name.
+        task: What is trained.
+        ema: Averages of its module's floating-point state, by name.
         gradients: All gradients in one piece.
     """
 
     def __init__(
         self, rank: int, ranks: int, config: TrainConfig, sampler: Sampler, device: torch.device
     ) -> None:
-        """Builds the network and its optimiser.
+        """Builds the task and its optimiser.
 
         Args:
             rank: Which process this is; 0 keeps the clock and the files.
@@ -116,32 +113,27 @@ class Loop:
         self.rank, self.ranks, self.config, self.sampler = rank, ranks, config, sampler
         self.device = device
         torch.manual_seed(config.seed)
-        net, dataset = config.model, sampler.dataset
-        settings = ModelSettings(
-            backbone=net.backbone,
-            neck_channels=net.neck_channels,
-            classes=dataset.classes,
-            mean=net.mean,
-            std=net.std,
-        )
-        self.network = Network(settings, pretrained_state(net.pretrained, net.backbone))
-        if net.start is not None and not (config.out / CHECKPOINT).exists():
-            start_from_bundle(self.network, net.start, self._first_batches())
-        self.network.to(device)
-        self.network.stem.freeze_below(net.freeze_below_stride)
-        train_mode(self.network)
-        self._whole = flat_gradients(self.network, 2, device)
+        self.task = self._task()
+        self._whole = flat_gradients(self.task.module, 2, device)
         self.gradients, self._told = self._whole[:-2], self._whole[-2:]
-        self._optimiser = build_optimiser(self.network, config.optimiser)
-        state = self.network.state_dict()
+        self._optimiser = self.task.optimiser()
+        state = self.task.module.state_dict()
         self.ema = {k: v.detach().clone() for k, v in state.items() if v.is_floating_point()}
         self._about: dict[str, object] = {
             "annotations": config.data.annotations.name,
-            "images": len(dataset.images),
-            "boxes": dataset.boxes,
-            "model": settings.model_dump(mode="json"),
+            "images": len(sampler.dataset.images),
+            "boxes": sampler.dataset.boxes,
             "seed": config.seed,
+            **self.task.about,
         }
+
+    def _task(self) -> Task:
+        """What this run trains."""
+        first, fresh = self._first_batches(), not (self.config.out / CHECKPOINT).exists()
+        if self.config.stage == "bottleneck":
+            return BottleneckTask(self.config, first, self.device, fresh=fresh)
+        classes = self.sampler.dataset.classes
+        return DetectorTask(self.config, classes, first, self.device, fresh=fresh)
 
     def _first_batches(self) -> Iterator[Batch]:
         """Samples to set up norms with, the same in every process."""
@@ -164,7 +156,9 @@ class Loop:
         last, metrics = self.config.out / CHECKPOINT, self.config.out / METRICS
         done, before_s = 0, 0.0
         if last.exists():
-            progress = load_checkpoint(last, self.network, self.ema, self._optimiser, self._about)
+            progress = load_checkpoint(
+                last, self.task.module, self.ema, self._optimiser, self._about
+            )
             done, before_s = progress.step, progress.elapsed_s
         if self.rank == 0:
             drop_metrics_after(metrics, done)
@@ -201,15 +195,9 @@ class Loop:
         samples = [self.sampler.draw(rng) for _ in range(self.config.batch // self.ranks)]
         batch = batch_of(samples, self.config.patches, rng, self.device)
         self.gradients.zero_()
-        losses = losses_of(self.network, batch, self.config)
-        losses.total.backward()
-        return {
-            "loss_classes": losses.classes.item(),
-            "loss_boxes": losses.boxes.item(),
-            "loss_seeker": losses.seeker.item(),
-            "positives_per_box": losses.positives_per_box,
-            "kept_area": losses.usable,
-        }
+        total, values = self.task.losses(batch)
+        total.backward()
+        return values
 
     def reduce(self, now_s: float, stop: bool) -> None:
         """Average the gradients over the processes; rank 0's time and wish to stop go to all."""
@@ -242,28 +230,15 @@ class Loop:
     def _average(self, done: int) -> None:
         # The ramp lets the average follow quickly while there is little to average.
         weight = 1.0 - min(self.config.optimiser.ema, done / (19 + done))
-        state = self.network.state_dict()
+        state = self.task.module.state_dict()
         torch._foreach_lerp_(list(self.ema.values()), [state[k] for k in self.ema], weight)
 
     def _save(self, path: Path, done: int, elapsed_s: float) -> None:
         progress = Progress(done, elapsed_s, self._about)
-        save_checkpoint(path, self.network, self.ema, self._optimiser, progress)
+        save_checkpoint(path, self.task.module, self.ema, self._optimiser, progress)
 
     def _share(self, done: int, elapsed_s: float) -> float:
         if self.config.minutes is not None:
             return elapsed_s / (60 * self.config.minutes)
         assert self.config.steps is not None
         return done / self.config.steps
-
-
-def train_mode(network: Network) -> None:
-    """Set a network to training; the backbone's batch norms stay as pretrained.
-
-    Most are folded away (`sparsight.model.backbone`). Where that was not possible they are still
-    there, and statistics of a few crops would ruin them.
-    """
-    network.train()
-    for part in (network.stem, network.trunk):
-        for module in part.modules():
-            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-                module.eval()

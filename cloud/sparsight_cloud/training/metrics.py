@@ -17,18 +17,18 @@ class Means:
     """Means of named values since they were last taken."""
 
     _sums: dict[str, float] = field(default_factory=dict)
-    _count: int = 0
+    _counts: dict[str, int] = field(default_factory=dict)
 
     def add(self, values: dict[str, float]) -> None:
-        """One step's values."""
+        """One step's values; a step need not have all of them."""
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
-        self._count += 1
+            self._counts[name] = self._counts.get(name, 0) + 1
 
     def take(self) -> dict[str, float]:
         """The means, and begin again; nothing if no step was added."""
-        out = {name: value / self._count for name, value in self._sums.items()}
-        self._sums, self._count = {}, 0
+        out = {name: value / self._counts[name] for name, value in self._sums.items()}
+        self._sums, self._counts = {}, {}
         return out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from jaxtyping import Float
@@ -11,8 +12,35 @@ from torch import Tensor, nn
 from sparsight.model.network import Network
 from sparsight_cloud.training.config import OptimiserConfig
 
+QUICK = 5.0
+"""How much faster than matrices the few numbers learn that have no scale of their own."""
 
-def build_optimiser(network: Network, config: OptimiserConfig) -> torch.optim.AdamW:
+
+def plain_optimiser(
+    module: nn.Module, config: OptimiserConfig, quick: Iterable[nn.Parameter]
+) -> torch.optim.AdamW:
+    """AdamW with one rate; only matrices decay.
+
+    Args:
+        module: Its frozen parameters are left out.
+        config: Rates and decay.
+        quick: Parameters that don't decay and learn `QUICK` times faster.
+    """
+    fast = {id(p) for p in quick}
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for p in module.parameters():
+        if p.requires_grad:
+            groups.setdefault((id(p) in fast, p.ndim > 1), []).append(p)
+    return _adamw(
+        [
+            (params, config.lr * (QUICK if is_quick else 1), matrix and not is_quick)
+            for (is_quick, matrix), params in groups.items()
+        ],
+        config,
+    )
+
+
+def detector_optimiser(network: Network, config: OptimiserConfig) -> torch.optim.AdamW:
     """AdamW with a lower rate for the pretrained backbone; only matrices decay.
 
     Args:
@@ -27,14 +55,27 @@ def build_optimiser(network: Network, config: OptimiserConfig) -> torch.optim.Ad
     for p in network.parameters():
         if p.requires_grad:
             groups.setdefault((id(p) in backbone, p.ndim > 1), []).append(p)
+    return _adamw(
+        [
+            (params, config.backbone_lr if in_backbone else config.lr, matrix)
+            for (in_backbone, matrix), params in groups.items()
+        ],
+        config,
+    )
+
+
+def _adamw(
+    groups: list[tuple[list[nn.Parameter], float, bool]], config: OptimiserConfig
+) -> torch.optim.AdamW:
+    """Of parameters, their rate, and whether they decay."""
     return torch.optim.AdamW(
         [
             {
                 "params": params,
-                "base_lr": config.backbone_lr if in_backbone else config.lr,
-                "weight_decay": config.weight_decay if matrix else 0.0,
+                "base_lr": lr,
+                "weight_decay": config.weight_decay if decays else 0.0,
             }
-            for (in_backbone, matrix), params in groups.items()
+            for params, lr, decays in groups
         ],
         lr=config.lr,
         betas=(0.9, 0.99),
@@ -57,7 +98,7 @@ def learning_rate_factor(config: OptimiserConfig, step: int, share: float) -> fl
     return warm * (config.final_share + (1 - config.final_share) * cosine)
 
 
-def flat_gradients(network: Network, extra: int, device: torch.device) -> Float[Tensor, " g"]:
+def flat_gradients(network: nn.Module, extra: int, device: torch.device) -> Float[Tensor, " g"]:
     """All gradients as views of one tensor, so that one all-reduce a step carries everything.
 
     Args:

@@ -24,21 +24,23 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#sparsight_proto/v1/detections.proto\x12\x0csparsight.v1\"6\n\x08\x46rameKey\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0b\n\x03seq\x18\x03 \x01(\x04\"5\n\x03\x42ox\x12\n\n\x02x0\x18\x01 \x01(\x02\x12\n\n\x02y0\x18\x02 \x01(\x02\x12\n\n\x02x1\x18\x03 \x01(\x02\x12\n\n\x02y1\x18\x04 \x01(\x02\"I\n\tDetection\x12\x1e\n\x03\x62ox\x18\x01 \x01(\x0b\x32\x11.sparsight.v1.Box\x12\r\n\x05score\x18\x02 \x01(\x02\x12\r\n\x05label\x18\x03 \x01(\r\"\x9a\x01\n\x0b\x46rameResult\x12#\n\x03key\x18\x01 \x01(\x0b\x32\x16.sparsight.v1.FrameKey\x12)\n\x06status\x18\x02 \x01(\x0e\x32\x19.sparsight.v1.FrameStatus\x12+\n\ndetections\x18\x03 \x03(\x0b\x32\x17.sparsight.v1.Detection\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t*\x99\x01\n\x0b\x46rameStatus\x12\x1c\n\x18\x46RAME_STATUS_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x46RAME_STATUS_OK\x10\x01\x12\x18\n\x14\x46RAME_STATUS_REFUSED\x10\x02\x12\x1f\n\x1b\x46RAME_STATUS_UNKNOWN_BUNDLE\x10\x03\x12\x1c\n\x18\x46RAME_STATUS_UNAVAILABLE\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#sparsight_proto/v1/detections.proto\x12\x0csparsight.v1\"6\n\x08\x46rameKey\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0b\n\x03seq\x18\x03 \x01(\x04\"5\n\x03\x42ox\x12\n\n\x02x0\x18\x01 \x01(\x02\x12\n\n\x02y0\x18\x02 \x01(\x02\x12\n\n\x02x1\x18\x03 \x01(\x02\x12\n\n\x02y1\x18\x04 \x01(\x02\"I\n\tDetection\x12\x1e\n\x03\x62ox\x18\x01 \x01(\x0b\x32\x11.sparsight.v1.Box\x12\r\n\x05score\x18\x02 \x01(\x02\x12\r\n\x05label\x18\x03 \x01(\r\"E\n\nCloudTimes\x12\x10\n\x08queue_ms\x18\x01 \x01(\x02\x12\x12\n\ncompute_ms\x18\x02 \x01(\x02\x12\x11\n\tcommit_ms\x18\x03 \x01(\x02\"\xdb\x01\n\x0b\x46rameResult\x12#\n\x03key\x18\x01 \x01(\x0b\x32\x16.sparsight.v1.FrameKey\x12)\n\x06status\x18\x02 \x01(\x0e\x32\x19.sparsight.v1.FrameStatus\x12+\n\ndetections\x18\x03 \x03(\x0b\x32\x17.sparsight.v1.Detection\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\'\n\x05times\x18\x05 \x01(\x0b\x32\x18.sparsight.v1.CloudTimes\x12\x16\n\x0eretry_after_ms\x18\x06 \x01(\r*\xd1\x02\n\x0b\x46rameStatus\x12\x1c\n\x18\x46RAME_STATUS_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x46RAME_STATUS_OK\x10\x01\x12\x18\n\x14\x46RAME_STATUS_REFUSED\x10\x02\x12\x1f\n\x1b\x46RAME_STATUS_UNKNOWN_BUNDLE\x10\x03\x12\x1c\n\x18\x46RAME_STATUS_UNAVAILABLE\x10\x04\x12\x1c\n\x18\x46RAME_STATUS_BAD_PAYLOAD\x10\x05\x12\x1c\n\x18\x46RAME_STATUS_BAD_PATCHES\x10\x06\x12\x1e\n\x1a\x46RAME_STATUS_CODEC_VERSION\x10\x07\x12\x1d\n\x19\x46RAME_STATUS_WRONG_DEVICE\x10\x08\x12\x1c\n\x18\x46RAME_STATUS_OVER_CREDIT\x10\t\x12\x1d\n\x19\x46RAME_STATUS_ALREADY_DONE\x10\nb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sparsight_proto.v1.detections_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FRAMESTATUS']._serialized_start=397
-  _globals['_FRAMESTATUS']._serialized_end=550
+  _globals['_FRAMESTATUS']._serialized_start=533
+  _globals['_FRAMESTATUS']._serialized_end=870
   _globals['_FRAMEKEY']._serialized_start=53
   _globals['_FRAMEKEY']._serialized_end=107
   _globals['_BOX']._serialized_start=109
   _globals['_BOX']._serialized_end=162
   _globals['_DETECTION']._serialized_start=164
   _globals['_DETECTION']._serialized_end=237
-  _globals['_FRAMERESULT']._serialized_start=240
-  _globals['_FRAMERESULT']._serialized_end=394
+  _globals['_CLOUDTIMES']._serialized_start=239
+  _globals['_CLOUDTIMES']._serialized_end=308
+  _globals['_FRAMERESULT']._serialized_start=311
+  _globals['_FRAMERESULT']._serialized_end=530
 # @@protoc_insertion_point(module_scope)

@@ -31,26 +31,53 @@ class _FrameStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FrameStat
     FRAME_STATUS_UNSPECIFIED: _FrameStatus.ValueType  # 0
     """never sent; a reader refuses it"""
     FRAME_STATUS_OK: _FrameStatus.ValueType  # 1
-    """the detections are the answer; there may be none"""
+    """done: the detections are the answer; there may be none"""
     FRAME_STATUS_REFUSED: _FrameStatus.ValueType  # 2
-    """the frame is bad and will stay so: do not send it again"""
+    """done: the frame is bad and will stay so"""
     FRAME_STATUS_UNKNOWN_BUNDLE: _FrameStatus.ValueType  # 3
-    """the cloud does not have the model this frame names"""
+    """held: the cloud does not have the model this frame names"""
     FRAME_STATUS_UNAVAILABLE: _FrameStatus.ValueType  # 4
-    """not now: send it again later"""
+    """again, after retry_after_ms: the cloud is full or restarting"""
+    FRAME_STATUS_BAD_PAYLOAD: _FrameStatus.ValueType  # 5
+    """done: the payload is damaged, truncated or none of ours"""
+    FRAME_STATUS_BAD_PATCHES: _FrameStatus.ValueType  # 6
+    """done: a patch lies outside the frame, or there are too many"""
+    FRAME_STATUS_CODEC_VERSION: _FrameStatus.ValueType  # 7
+    """held: the payload is of a codec version the cloud can't read"""
+    FRAME_STATUS_WRONG_DEVICE: _FrameStatus.ValueType  # 8
+    """done: the key names another device than the certificate"""
+    FRAME_STATUS_OVER_CREDIT: _FrameStatus.ValueType  # 9
+    """again, when there is credit: sent without any"""
+    FRAME_STATUS_ALREADY_DONE: _FrameStatus.ValueType  # 10
+    """done: committed before and acknowledged, the result is gone"""
 
-class FrameStatus(_FrameStatus, metaclass=_FrameStatusEnumTypeWrapper): ...
+class FrameStatus(_FrameStatus, metaclass=_FrameStatusEnumTypeWrapper):
+    """What became of a frame. "Done": the device may drop the frame from its spool. "Again": the very
+    same frame will be taken later. "Held": it will be taken once the cloud or the device was updated.
+    """
 
 FRAME_STATUS_UNSPECIFIED: FrameStatus.ValueType  # 0
 """never sent; a reader refuses it"""
 FRAME_STATUS_OK: FrameStatus.ValueType  # 1
-"""the detections are the answer; there may be none"""
+"""done: the detections are the answer; there may be none"""
 FRAME_STATUS_REFUSED: FrameStatus.ValueType  # 2
-"""the frame is bad and will stay so: do not send it again"""
+"""done: the frame is bad and will stay so"""
 FRAME_STATUS_UNKNOWN_BUNDLE: FrameStatus.ValueType  # 3
-"""the cloud does not have the model this frame names"""
+"""held: the cloud does not have the model this frame names"""
 FRAME_STATUS_UNAVAILABLE: FrameStatus.ValueType  # 4
-"""not now: send it again later"""
+"""again, after retry_after_ms: the cloud is full or restarting"""
+FRAME_STATUS_BAD_PAYLOAD: FrameStatus.ValueType  # 5
+"""done: the payload is damaged, truncated or none of ours"""
+FRAME_STATUS_BAD_PATCHES: FrameStatus.ValueType  # 6
+"""done: a patch lies outside the frame, or there are too many"""
+FRAME_STATUS_CODEC_VERSION: FrameStatus.ValueType  # 7
+"""held: the payload is of a codec version the cloud can't read"""
+FRAME_STATUS_WRONG_DEVICE: FrameStatus.ValueType  # 8
+"""done: the key names another device than the certificate"""
+FRAME_STATUS_OVER_CREDIT: FrameStatus.ValueType  # 9
+"""again, when there is credit: sent without any"""
+FRAME_STATUS_ALREADY_DONE: FrameStatus.ValueType  # 10
+"""done: committed before and acknowledged, the result is gone"""
 Global___FrameStatus: _TypeAlias = FrameStatus  # noqa: Y015
 
 @_typing.final
@@ -63,7 +90,7 @@ class FrameKey(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     SEQ_FIELD_NUMBER: _builtins.int
     device: _builtins.str
-    """the device's own name, 1 to 128 characters"""
+    """the device's own name, 1 to 128 printable characters"""
     epoch: _builtins.int
     """one boot of the agent; grows from boot to boot"""
     seq: _builtins.int
@@ -142,6 +169,36 @@ class Detection(_message.Message):
 Global___Detection: _TypeAlias = Detection  # noqa: Y015
 
 @_typing.final
+class CloudTimes(_message.Message):
+    """Where a frame's time in the cloud went. A round trip less all three is the link's share."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_MS_FIELD_NUMBER: _builtins.int
+    COMPUTE_MS_FIELD_NUMBER: _builtins.int
+    COMMIT_MS_FIELD_NUMBER: _builtins.int
+    queue_ms: _builtins.float
+    """from the gateway's reading it to the start of its batch"""
+    compute_ms: _builtins.float
+    """its batch, from start to end"""
+    commit_ms: _builtins.float
+    """from there to its being on disk"""
+    def __init__(
+        self,
+        *,
+        queue_ms: _builtins.float = ...,
+        compute_ms: _builtins.float = ...,
+        commit_ms: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_ms", b"commit_ms", "compute_ms", b"compute_ms", "queue_ms", b"queue_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloudTimes: _TypeAlias = CloudTimes  # noqa: Y015
+
+@_typing.final
 class FrameResult(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -149,14 +206,22 @@ class FrameResult(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     DETECTIONS_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
+    TIMES_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_MS_FIELD_NUMBER: _builtins.int
     status: Global___FrameStatus.ValueType
     detail: _builtins.str
     """one line for people; empty when the status is OK"""
+    retry_after_ms: _builtins.int
+    """with "again": not before; 0 is at once"""
     @_builtins.property
     def key(self) -> Global___FrameKey: ...
     @_builtins.property
     def detections(self) -> _containers.RepeatedCompositeFieldContainer[Global___Detection]:
         """best first; empty unless the status is OK"""
+
+    @_builtins.property
+    def times(self) -> Global___CloudTimes:
+        """absent for answers that took no computing"""
 
     def __init__(
         self,
@@ -165,10 +230,12 @@ class FrameResult(_message.Message):
         status: Global___FrameStatus.ValueType = ...,
         detections: _abc.Iterable[Global___Detection] | None = ...,
         detail: _builtins.str = ...,
+        times: Global___CloudTimes | None = ...,
+        retry_after_ms: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "times", b"times"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "detections", b"detections", "key", b"key", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "detections", b"detections", "key", b"key", "retry_after_ms", b"retry_after_ms", "status", b"status", "times", b"times"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

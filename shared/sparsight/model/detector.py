@@ -23,17 +23,37 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sparsight.bundle import WEIGHTS, open_bundle
+from sparsight.bundle import WEIGHTS, Manifest, open_bundle
+from sparsight.codec.payload import encode
 from sparsight.detections import Detections
-from sparsight.errors import BundleError
+from sparsight.errors import BundleError, UsageError
 from sparsight.geometry import Letterbox
+from sparsight.model.coding import FrameCodec
 from sparsight.model.cost import Cost
 from sparsight.model.merge import merge
 from sparsight.model.network import Network
-from sparsight.model.passes import Seen, SplitPass, dense_pass
+from sparsight.model.passes import Kept, SplitPass, dense_pass
 from sparsight.pictures import letterbox
 from sparsight.settings import DetectSettings
 from sparsight.slicer import Patches, slice_heat
+
+NOBODY = "0" * 64
+"""The id of a network that is not of a bundle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the device half knows of one frame.
+
+    Attributes:
+        p3: The stem's map.
+        heat: The seeker's map.
+        patches: What the slicer kept.
+    """
+
+    p3: Float[Tensor, "1 c h w"]
+    heat: Float32[np.ndarray, "h w"]
+    patches: Patches
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +67,7 @@ class FrameResult:
         letterbox: How the frame lay in the network's input.
         gflops: Operations spent on it, multiply-adds times two, in 1e9.
         times_ms: Wall time of each stage; of a batch, the frame's equal share.
+        payload_bytes: What a device would have sent; None without a rate.
     """
 
     detections: Detections
@@ -55,6 +76,7 @@ class FrameResult:
     letterbox: Letterbox
     gflops: float
     times_ms: dict[str, float]
+    payload_bytes: int | None = None
 
 
 class Detector:
@@ -63,20 +85,25 @@ class Detector:
     Attributes:
         network: The folded network.
         settings: The bundle's way of running it.
-        name: Name of the bundle.
-        bundle_id: Id of the bundle.
+        manifest: Of the bundle; None of a network that was not loaded from one.
+        codec: The bundle's codec, if it has one.
         cost: What a cell of each part costs.
     """
 
     def __init__(
-        self, network: Network, settings: DetectSettings, *, name: str = "", bundle_id: str = ""
+        self,
+        network: Network,
+        settings: DetectSettings,
+        *,
+        manifest: Manifest | None = None,
+        codec: FrameCodec | None = None,
     ) -> None:
         """A detector of a trained network; folds it."""
         network.fold()
         self.network = network
         self.settings = settings
-        self.name = name
-        self.bundle_id = bundle_id
+        self.manifest = manifest
+        self.codec = codec
         self.cost = Cost.of(network)
 
     @classmethod
@@ -96,7 +123,20 @@ class Detector:
             why = " ".join(str(e).split())[:200]
             raise BundleError(f"{folder / WEIGHTS}: does not fit model.yaml ({why})") from e
         manifest = bundle.manifest
-        return cls(network, manifest.detect_settings(), name=manifest.name, bundle_id=manifest.id)
+        codec = None
+        if manifest.rates and network.bottleneck is not None:
+            codec = FrameCodec.of(bundle, network.bottleneck)
+        return cls(network, manifest.detect_settings(), manifest=manifest, codec=codec)
+
+    @property
+    def name(self) -> str:
+        """Name of the bundle."""
+        return self.manifest.name if self.manifest else ""
+
+    @property
+    def bundle_id(self) -> str:
+        """Id of the bundle."""
+        return self.manifest.id if self.manifest else ""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -129,16 +169,24 @@ class Detector:
         if not frames:
             return []
         clock = _Clock()
+        sizes_bytes: list[int | None] = [None] * len(frames)
         boxes = [Letterbox.fit((f.shape[0], f.shape[1]), s.long_side_px) for f in frames]
         seen = [self._see(f, b, s, clock) for f, b in zip(frames, boxes, strict=True)]
         if s.mode == "split":
-            split = SplitPass(self.network, self.cost, seen, s.mark if s.sparse_head else 0.0)
-            levels = split.trunk()
+            mark = s.mark if s.sparse_head else 0.0
+            split = SplitPass(
+                self.network, self.cost, [Kept(v.patches, v.heat >= mark) for v in seen]
+            )
+            p3 = split.rows_of([v.p3 for v in seen])
+            if s.rate is not None:
+                p3, sizes_bytes = self._through_codec(split, [v.p3 for v in seen], s.rate)
+                clock.lap("codec")
+            levels = split.trunk(p3)
             clock.lap("trunk")
             answers = split.head(levels)
             clock.lap("head")
         else:
-            answers = dense_pass(self.network, self.cost, seen)
+            answers = dense_pass(self.network, self.cost, [v.p3 for v in seen])
             clock.lap("trunk")
             clock.lap("head")
         found = [
@@ -148,9 +196,19 @@ class Detector:
         clock.lap("merge")
         times_ms = {k: v * 1e3 / len(frames) for k, v in clock.laps_s.items()}
         return [
-            FrameResult(d, v.heat, v.patches, b, a.gflops, times_ms)
-            for d, v, b, a in zip(found, seen, boxes, answers, strict=True)
+            FrameResult(d, v.heat, v.patches, b, a.gflops, times_ms, size)
+            for d, v, b, a, size in zip(found, seen, boxes, answers, sizes_bytes, strict=True)
         ]
+
+    def _through_codec(
+        self, split: SplitPass, p3s: Sequence[Float[Tensor, "1 c _ _"]], rate: int
+    ) -> tuple[Float[Tensor, "n c 1 1"], list[int | None]]:
+        """P3 as the cloud would see it, and the bytes that would take it there."""
+        if self.codec is None:
+            raise UsageError("rate: this bundle has no codec; leave the rate out")
+        coded = [self.codec.code(p, k, rate) for p, k in zip(p3s, split.kept, strict=True)]
+        sizes = [len(encode(c, self.codec.tables, self.bundle_id or NOBODY)) for c in coded]
+        return self.codec.rows(coded, split.area), list(sizes)
 
     def _see(
         self,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sparsight.errors import UsageError
 from sparsight.model.backbone import build_backbone
+from sparsight.model.bottleneck import Bottleneck
 from sparsight.model.head import STRIDES_PX, Head
 from sparsight.model.neck import ConvNormAct, Neck
 from sparsight.model.seeker import Seeker
@@ -43,6 +44,11 @@ class Network(nn.Module):
         self.trunk = Trunk(backbone.stages, nhwc=backbone.nhwc, joined=backbone.joined)
         self.neck = Neck(backbone.channels, settings.neck_channels, self.holder)
         self.head = Head(settings.neck_channels, len(settings.classes), self.holder)
+        self.bottleneck = (
+            None
+            if settings.codec is None
+            else Bottleneck(backbone.channels[0], settings.codec, self.holder)
+        )
 
     def forward(
         self, image: Float[Tensor, "b 3 h w"], keep: Bool[Tensor, "b h8 w8"] | None = None
@@ -94,12 +100,18 @@ class Network(nn.Module):
             whole: tuple[Tensor, Tensor] = self.head(self.neck(p3, *self.trunk(p3)))
             return whole
         area = CellArea.of(keep)
-        rows = area.gather(p3)
+        return self.detect_rows(area.gather(p3), area)
+
+    def detect_rows(
+        self, rows: Float[Tensor, "n c 1 1"], area: CellArea
+    ) -> tuple[Float[Tensor, "b a k"], Float[Tensor, "b a 4"]]:
+        """Likewise of P3 as rows of the kept cells; zeros where nothing is kept."""
         with self.holder.keeping(area):
             if self.trunk.joined:
                 p4, p5 = self.trunk(rows)
             else:
-                p4, p5 = (area.gather(p, i + 1) for i, p in enumerate(in_tiles(self.trunk, p3)))
+                tiles = in_tiles(self.trunk, area.map_of(rows))
+                p4, p5 = (area.gather(p, i + 1) for i, p in enumerate(tiles))
             kept: tuple[Tensor, Tensor] = self.head(self.neck(rows, p4, p5))
             return kept
 

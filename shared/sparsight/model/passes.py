@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -42,77 +42,83 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What the device half knows of one frame.
+class Kept:
+    """What the slicer kept of one frame.
 
     Attributes:
-        p3: The stem's map.
-        heat: The seeker's map.
-        patches: What the slicer kept.
+        patches: The patches.
+        marks: Cells that are worth the head; what lies outside the patches is left out anyway.
     """
 
-    p3: Float[Tensor, "1 c h w"]
-    heat: Float32[np.ndarray, "h w"]
     patches: Patches
+    marks: Bool[np.ndarray, "h w"]
 
 
-def dense_pass(network: Network, cost: Cost, seen: Sequence[Seen]) -> list[Answer]:
+def dense_pass(
+    network: Network, cost: Cost, p3s: Sequence[Float[Tensor, "1 c _ _"]]
+) -> list[Answer]:
     """Every cell of every frame, one frame after the other."""
     answers = []
-    for frame in seen:
-        grid = (frame.p3.shape[2], frame.p3.shape[3])
-        logits, distances = network.head(network.neck(frame.p3, *network.trunk(frame.p3)))
-        centres, _ = cell_centres(grid, frame.p3.device)
+    for p3 in p3s:
+        grid = (p3.shape[2], p3.shape[3])
+        logits, distances = network.head(network.neck(p3, *network.trunk(p3)))
+        centres, _ = cell_centres(grid, p3.device)
         answers.append(Answer(logits[0], distances[0], centres, cost.dense_gflops(grid)))
     return answers
 
 
 class SplitPass:
-    """The kept cells of some frames: first `trunk`, then `head`.
+    """The kept cells of some frames: first P3 as rows, then `trunk`, then `head`.
 
     Frames of different sizes share one area: what lies beyond a frame is not kept, which is just
     what padding is.
+
+    Attributes:
+        area: The kept cells of all frames.
     """
 
-    def __init__(self, network: Network, cost: Cost, seen: Sequence[Seen], mark: float) -> None:
+    def __init__(self, network: Network, cost: Cost, kept: Sequence[Kept]) -> None:
         """Lay out the kept cells.
 
         Args:
             network: The folded network.
             cost: Counts what is computed.
-            seen: Frames.
-            mark: Heat from which on a cell is marked for the head; 0 marks all.
+            kept: What is kept of each frame.
         """
-        self.network, self.cost, self.seen = network, cost, seen
+        self.network, self.cost, self.kept = network, cost, kept
         device = network.stem.normalise.mean.device
-        self.grids = [(s.p3.shape[2], s.p3.shape[3]) for s in seen]
-        shape = (len(seen), max(h for h, _ in self.grids), max(w for _, w in self.grids))
+        self.grids = [k.patches.grid_hw for k in kept]
+        shape = (len(kept), max(h for h, _ in self.grids), max(w for _, w in self.grids))
         keep, marks = np.zeros(shape, bool), np.zeros(shape, bool)
         for i, (h, w) in enumerate(self.grids):
-            keep[i, :h, :w] = seen[i].patches.union()
-            marks[i, :h, :w] = seen[i].heat >= mark
+            keep[i, :h, :w] = kept[i].patches.union()
+            marks[i, :h, :w] = kept[i].marks
         self.keep = torch.from_numpy(keep).to(device)
         self.marks = torch.from_numpy(marks).to(device)
         self.area = CellArea.of(self.keep)
 
-    def trunk(self) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Rows of N3, N4 and N5, or None if nothing is kept of any frame."""
-        if len(self.area.rows[0]) == 0:
-            return None
-        p3 = torch.cat(
+    def rows_of(self, p3s: Sequence[Float[Tensor, "1 c _ _"]]) -> Float[Tensor, "n c 1 1"]:
+        """P3 of each frame -> rows of the kept cells."""
+        return torch.cat(
             [
-                s.p3[0].permute(1, 2, 0)[self.keep[i, :h, :w]][:, :, None, None]
-                for i, (s, (h, w)) in enumerate(zip(self.seen, self.grids, strict=True))
+                p3[0].permute(1, 2, 0)[self.keep[i, :h, :w]][:, :, None, None]
+                for i, (p3, (h, w)) in enumerate(zip(p3s, self.grids, strict=True))
             ]
         )
+
+    def trunk(self, p3: Float[Tensor, "n c 1 1"]) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Rows of P3 -> rows of N3, N4 and N5; None if nothing is kept of any frame."""
+        if len(self.area.rows[0]) == 0:
+            return None
         with self.network.holder.keeping(self.area):
             if self.network.trunk.joined:
                 p4, p5 = self.network.trunk(p3)
             else:
+                maps = self.area.map_of(p3)
                 p4, p5 = alone(
                     self.network.trunk,
-                    [s.p3 for s in self.seen],
-                    [s.patches for s in self.seen],
+                    [maps[i : i + 1, :, :h, :w] for i, (h, w) in enumerate(self.grids)],
+                    [k.patches for k in self.kept],
                     self.area,
                 )
             levels: tuple[Tensor, Tensor, Tensor] = self.network.neck(p3, p4, p5)
@@ -120,7 +126,7 @@ class SplitPass:
 
     def head(self, levels: tuple[Tensor, Tensor, Tensor] | None) -> list[Answer]:
         """Answers of the marked cells, frame by frame."""
-        frames = len(self.seen)
+        frames = len(self.kept)
         near_cells, marked_cells = np.zeros(frames, int), np.zeros(frames, int)
         logits: list[list[Tensor]] = [[] for _ in range(frames)]
         distances: list[list[Tensor]] = [[] for _ in range(frames)]
@@ -146,9 +152,9 @@ class SplitPass:
                 torch.cat(logits[i] or [nothing.new_zeros((0, classes))]),
                 torch.cat(distances[i] or [nothing]),
                 torch.cat(centres[i] or [nothing[:, :2]]),
-                self.cost.split_gflops(s.patches, int(near_cells[i]), int(marked_cells[i])),
+                self.cost.split_gflops(k.patches, int(near_cells[i]), int(marked_cells[i])),
             )
-            for i, s in enumerate(self.seen)
+            for i, k in enumerate(self.kept)
         ]
 
 

@@ -102,12 +102,25 @@ class CellArea:
         out = x.new_zeros((b * h * w, x.shape[1])).index_copy(0, self.rows[level], x)
         return out.view(b, h * w, -1)
 
-    def upsample(self, x: Float[Tensor, "n c 1 1"], level: int) -> Float[Tensor, "m c 1 1"]:
-        """Rows of a level -> rows of the next finer one, nearest neighbour."""
+    def map_of(self, x: Float[Tensor, "n c 1 1"], level: int = 0) -> Float[Tensor, "b c h w"]:
+        """Rows -> whole map, as maps are laid out; zeros where nothing is kept."""
+        b, h, w = self.shapes[level]
+        return self.scatter(x.flatten(1), level).view(b, h, w, -1).permute(0, 3, 1, 2)
+
+    def children(self, level: int) -> tuple[Int64[Tensor, " m"], Int64[Tensor, " m"]]:
+        """Of each kept cell of the next finer level: its row at this level, and which corner it is.
+
+        Corners count from the top left, row by row: 0 to 3.
+        """
         _, h, w = self.shapes[level - 1]
         fine = self.rows[level - 1]
-        parent = fine // (h * w) * (h * w // 4) + fine // w % h // 2 * (w // 2) + fine % w // 2
-        return take_rows(x.flatten(1), self.row_map(level)[parent])[:, :, None, None]
+        y, x = fine // w % h, fine % w
+        parent = fine // (h * w) * (h * w // 4) + y // 2 * (w // 2) + x // 2
+        return self.row_map(level)[parent], y % 2 * 2 + x % 2
+
+    def upsample(self, x: Float[Tensor, "n c 1 1"], level: int) -> Float[Tensor, "m c 1 1"]:
+        """Rows of a level -> rows of the next finer one, nearest neighbour."""
+        return take_rows(x.flatten(1), self.children(level)[0])[:, :, None, None]
 
 
 class AreaHolder:
@@ -215,6 +228,12 @@ class CellConv2d(nn.Conv2d):
         if not self.same or self.stride[0] == 1:
             return F.conv2d(x, weight, self.bias, self.stride, self.padding, groups=self.groups)
         before = self.pad_before
+        if self.groups > 1:
+            # A zero row and column before the kernel make its padding symmetric: no padded copy of
+            # the widest maps there are, a tenth of the stem's time.
+            return F.conv2d(
+                x, F.pad(weight, (1, 0, 1, 0)), self.bias, 2, before + 1, groups=self.groups
+            )
         after = self.kernel_size[0] - self.stride[0] - before
         x = F.pad(x, (before, after, before, after))
         return F.conv2d(x, weight, self.bias, self.stride, 0, groups=self.groups)

@@ -97,6 +97,7 @@ class FakeResult:
     letterbox: Letterbox
     gflops: float
     times_ms: dict[str, float]
+    payload_bytes: int | None = None
 
 
 class FakeDetector:

@@ -27,9 +27,10 @@ from sparsight_cloud.training.board import Board
 from sparsight_cloud.training.checkpoint import read_checkpoint
 from sparsight_cloud.training.config import TrainConfig
 from sparsight_cloud.training.export import averaged_network, bundle_from_checkpoint
-from sparsight_cloud.training.loop import CHECKPOINT, METRICS, Loop, Moment, train_mode
+from sparsight_cloud.training.loop import CHECKPOINT, METRICS, Loop, Moment
 from sparsight_cloud.training.run import _alone_in, _group, choose_device, run_training
 from sparsight_cloud.training.samples import Sample, Sampler
+from sparsight_cloud.training.tasks import train_mode
 
 from .scenes import SMALL, Notebook, a_run, draw_set, write_config
 
@@ -296,7 +297,7 @@ def test_other_backbones_and_losses_train(squares: Path, changes: dict[str, Any]
 
 def test_batch_norms_of_the_backbone_that_stayed_keep_their_statistics(squares: Path) -> None:
     config, sampler = a_run(squares)
-    network = Loop(0, 1, config, sampler, CPU).network
+    network = Loop(0, 1, config, sampler, CPU).task.module
     stayed = nn.BatchNorm2d(network.stem.channels)
     network.trunk.stages.append(stayed)
     train_mode(network)

@@ -12,9 +12,10 @@ from sparsight.errors import BundleError, TrainingError
 from sparsight.model.detector import Detector, save_weights
 from sparsight.model.network import Network
 from sparsight.settings import DetectSettings, ModelSettings
-from sparsight_cloud.training.loop import CHECKPOINT, Loop, train_mode
+from sparsight_cloud.training.loop import CHECKPOINT, Loop
 from sparsight_cloud.training.run import run_training
 from sparsight_cloud.training.step import Batch, batch_of, cut_by_seeker
+from sparsight_cloud.training.tasks import train_mode
 from sparsight_cloud.training.warm import start_from_bundle
 
 from .scenes import SMALL, Notebook, a_run, draw_set

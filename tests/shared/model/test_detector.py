@@ -11,7 +11,7 @@ import torch
 from sparsight.geometry import Letterbox
 from sparsight.model.detector import Detector, FrameResult
 from sparsight.model.merge import merge
-from sparsight.model.passes import Answer, Seen, SplitPass
+from sparsight.model.passes import Answer, Kept, SplitPass
 from sparsight.settings import DetectSettings
 from sparsight.slicer import Patches, SlicerSettings
 
@@ -110,9 +110,9 @@ def answer(detector: Detector, patches: Patches) -> Answer:
     with torch.inference_mode():
         p3 = detector.network.stem(picture)
         split = SplitPass(
-            detector.network, detector.cost, [Seen(p3, np.ones((16, 32), np.float32), patches)], 0.5
+            detector.network, detector.cost, [Kept(patches, np.ones((16, 32), np.bool_))]
         )
-        return split.head(split.trunk())[0]
+        return split.head(split.trunk(split.rows_of([p3])))[0]
 
 
 def test_two_touching_patches_are_one_large_patch(detector: Detector) -> None:
@@ -174,13 +174,13 @@ def test_times_name_every_stage(detector: Detector) -> None:
 
 
 def test_the_head_runs_around_marked_cells_on_every_level(detector: Detector) -> None:
-    heat = np.zeros((16, 32), np.float32)
-    heat[7, 11] = 0.9  # the last cell of its 2x2 and its 4x4: sampling would miss it
+    marks = np.zeros((16, 32), np.bool_)
+    marks[7, 11] = True  # the last cell of its 2x2 and its 4x4: sampling would miss it
     with torch.inference_mode():
         p3 = detector.network.stem(torch.zeros(1, 3, 128, 256))
-        seen = Seen(p3, heat, patches_of((0, 0), size_hw=(16, 32)))
-        split = SplitPass(detector.network, detector.cost, [seen], 0.5)
-        found = split.head(split.trunk())[0]
+        kept = Kept(patches_of((0, 0), size_hw=(16, 32)), marks)
+        split = SplitPass(detector.network, detector.cost, [kept])
+        found = split.head(split.trunk(split.rows_of([p3])))[0]
     want = [
         [(x + dx + 0.5) * stride, (y + dy + 0.5) * stride]
         for stride, y, x in ((8, 7, 11), (16, 3, 5), (32, 1, 2))

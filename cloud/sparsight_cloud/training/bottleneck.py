@@ -1,0 +1,255 @@
+"""Training of the bottleneck, with the detector frozen as its judge.
+
+    crop ─ stem, seeker, slicer ─> P3 of the kept area ──────────────> deep part ─> answer, right
+                │                                                                      │ distance
+                └─ analysis ─ / steps of a rate ─ round ─ synthesis ─> deep part ─> answer
+                                          └─ prior ─> bits
+
+loss = distance of the answers + lambda of the rate * bits a latent cell. One rate a step, drawn by
+chance, so one model learns all. Transforms start as principal components of P3's 2x2 blocks, each
+channel weighted by how much the detection loss feels it, and steps so that a Gaussian of these
+variances would take the wanted bits (design codec.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import generalized_box_iou_loss
+
+from sparsight.errors import TrainingError
+from sparsight.model.bottleneck import LATENT_LEVEL, Bottleneck
+from sparsight.model.detector import Detector
+from sparsight.model.network import Network, cell_centres
+from sparsight.model.sparse import LEVELS, CellArea
+from sparsight.settings import CodecSettings
+from sparsight_cloud.training.config import TrainConfig
+from sparsight_cloud.training.prior import Prior
+from sparsight_cloud.training.schedule import plain_optimiser
+from sparsight_cloud.training.step import Batch, cut_by_seeker, losses_of
+
+FEATURE_WEIGHT = 0.05
+"""Of P3's own error, beside that of the answers: it has a gradient where the detector is flat."""
+
+BLOCK = 4
+"""Cells of P3 under one of the latents."""
+
+
+class Trained(nn.Module):
+    """All that learns.
+
+    Attributes:
+        bottleneck: The transforms, of a bundle.
+        prior: Likelihoods of the latents.
+        log_steps: Logarithms of the step sizes of each rate and channel.
+    """
+
+    def __init__(self, bottleneck: Bottleneck, prior: Prior, steps: Float[Tensor, "r k"]) -> None:
+        super().__init__()
+        self.bottleneck = bottleneck
+        self.prior = prior
+        self.log_steps = nn.Parameter(steps.log())
+
+
+class BottleneckTask:
+    """The bottleneck of a bundle's detector."""
+
+    def __init__(
+        self, config: TrainConfig, first: Iterable[Batch], device: torch.device, *, fresh: bool
+    ) -> None:
+        """Transforms to train.
+
+        Args:
+            config: The run; `model.start` names the detector's bundle.
+            first: Some batches, to find the principal components in.
+            device: Where to compute.
+            fresh: Whether the run begins; if not, a checkpoint brings the weights.
+
+        Raises:
+            BundleError: The bundle is missing or damaged.
+            TrainingError: None was named.
+        """
+        if config.model.start is None:
+            raise TrainingError(
+                "model.start: expected the bundle whose detector judges, got none; name one"
+            )
+        self.config = config
+        self.network = with_bottleneck(config.model.start, config.codec.settings())
+        bottleneck = self.network.bottleneck
+        assert bottleneck is not None
+        rates = len(config.codec.lambdas)
+        channels = config.codec.channels
+        steps = deviation = torch.ones(rates, channels)
+        if fresh:
+            deviations = _principal_start(self.network, config, list(first))
+            steps = torch.stack([_steps_for(deviations, bits) for bits in config.codec.start_bits])[
+                :, None
+            ].expand(rates, channels)
+            deviation = deviations / steps
+        self.network.to(device)
+        self.network.eval().requires_grad_(False)
+        bottleneck.requires_grad_(True).to(memory_format=torch.contiguous_format)  # as gradients
+        self.trained = Trained(bottleneck, Prior(deviation), steps.clone()).to(device)
+        self._lambdas = config.codec.lambdas
+        self._rng = np.random.default_rng(config.seed)
+        self.about: dict[str, object] = {
+            "stage": "bottleneck",
+            "model": self.network.settings.model_dump(mode="json"),
+            "lambdas": list(self._lambdas),
+        }
+
+    @property
+    def module(self) -> Trained:
+        """Transforms, prior and steps."""
+        return self.trained
+
+    def optimiser(self) -> torch.optim.AdamW:
+        """AdamW with one rate; priors and steps learn faster than transforms."""
+        quick = (*self.trained.prior.parameters(), self.trained.log_steps)
+        return plain_optimiser(self.trained, self.config.optimiser, quick)
+
+    def losses(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, float]]:
+        """Distance of the answers and bits, at a rate drawn by chance."""
+        network, rate = self.network, int(self._rng.integers(len(self._lambdas)))
+        with torch.no_grad():
+            p3, heat = network.look(batch.image)
+            keep, _ = cut_by_seeker(batch, heat)
+            area = CellArea.of(keep)
+            right = area.gather(p3)
+            want = network.detect_rows(right, area)
+        rows, bits = self._through(p3, area, rate)
+        got = network.detect_rows(rows, area)
+        distance = answers_apart(want, got, keep)
+        feature = F.mse_loss(rows, right) / right.var().clamp_min(1e-6)
+        cells = max(1, len(area.rows[LATENT_LEVEL]))
+        per_cell = bits.sum() / cells
+        total = distance + FEATURE_WEIGHT * feature + self._lambdas[rate] * per_cell
+        return total, {
+            "loss_distance": distance.item(),
+            "loss_features": feature.item(),
+            "bits_per_cell": per_cell.item(),
+            f"bits_per_cell_{rate}": per_cell.item(),
+            f"loss_distance_{rate}": distance.item(),
+        }
+
+    def _through(
+        self, p3: Float[Tensor, "b c h w"], area: CellArea, rate: int
+    ) -> tuple[Float[Tensor, "n c 1 1"], Float[Tensor, "n2 k"]]:
+        """P3 as the cloud will see it, and the bits it takes."""
+        steps = self.trained.log_steps[rate].exp()
+        y = area.gather(self.trained.bottleneck.analysis(p3), LATENT_LEVEL).flatten(1) / steps
+        noisy = y + torch.rand_like(y) - 0.5
+        whole = y + (y.round().clamp(-128, 127) - y).detach()
+        rows = self.trained.bottleneck.synthesis(whole * steps, area)
+        return rows, self.trained.prior.bits(noisy, rate)
+
+
+def with_bottleneck(folder: Path, codec: CodecSettings) -> Network:
+    """A bundle's detector with an untrained bottleneck in it, or with the bundle's own."""
+    given = Detector.from_bundle(folder).network
+    settings = given.settings.model_copy(update={"codec": codec})
+    network = Network(settings)
+    network.fold()
+    state = given.state_dict()
+    if given.settings.codec != settings.codec:
+        state = {k: v for k, v in state.items() if not k.startswith("bottleneck.")}
+    network.load_state_dict(state, strict=False)
+    return network
+
+
+def answers_apart(
+    want: tuple[Float[Tensor, "b a k"], Float[Tensor, "b a 4"]],
+    got: tuple[Float[Tensor, "b a k"], Float[Tensor, "b a 4"]],
+    keep: Bool[Tensor, "b h w"],
+) -> Float[Tensor, ""]:
+    """How far two answers are apart: classes as divergence, boxes as 1 - GIoU, by certainty."""
+    kept = torch.cat([keep[:, :: 1 << i, :: 1 << i].flatten(1) for i in range(LEVELS)], 1)
+    centres, _ = cell_centres((keep.shape[1], keep.shape[2]), keep.device)
+    centres = centres.expand(len(keep), -1, -1)[kept]
+
+    def boxes(distances: Tensor) -> Tensor:
+        near = distances[kept]
+        return torch.cat([centres - near[:, :2], centres + near[:, 2:]], 1)
+
+    sure = want[0][kept].sigmoid()
+    weight = sure.amax(1)
+    norm = weight.sum().clamp_min(1.0)
+    least = F.binary_cross_entropy(sure, sure, reduction="sum")
+    classes = F.binary_cross_entropy_with_logits(got[0][kept], sure, reduction="sum") - least
+    giou = generalized_box_iou_loss(boxes(got[1]), boxes(want[1]), reduction="none")
+    out: Tensor = (classes + (giou * weight).sum()) / norm
+    return out
+
+
+@torch.no_grad()
+def _principal_start(
+    network: Network, config: TrainConfig, batches: list[Batch]
+) -> Float[Tensor, " k"]:
+    """Set the linear branches to principal components; returns the components' deviations."""
+    bottleneck = network.bottleneck
+    assert bottleneck is not None
+    channels = bottleneck.synthesis.channels
+    felt = _felt(network, config, batches)
+    blocks = []
+    for batch in batches:
+        p3, heat = network.look(batch.image)
+        keep, _ = cut_by_seeker(batch, heat)
+        coarse = keep[:, ::2, ::2]
+        b, c, h, w = p3.shape
+        parts = p3.reshape(b, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 3, 5, 1)
+        blocks.append(parts[coarse].flatten(1))  # [n, 4 * c], corner by corner
+    x = torch.cat(blocks)
+    mean, weight = x.mean(0), felt.repeat(BLOCK)
+    centred = (x - mean) * weight
+    values, vectors = torch.linalg.eigh(centred.T @ centred / len(x))
+    k = bottleneck.analysis.linear.out_channels
+    if k > len(values):
+        raise TrainingError(
+            f"codec.channels: at most {len(values)} for a P3 of {channels} channels, got {k}"
+        )
+    best = vectors[:, -k:].flip(1)  # [4 * c, k], largest first
+    forward = (best * weight[:, None]).T  # [k, 4 * c]
+    linear, spread = bottleneck.analysis.linear, bottleneck.synthesis.spread
+    assert linear.bias is not None
+    linear.weight.copy_(forward.view(k, 2, 2, channels).permute(0, 3, 1, 2))
+    linear.bias.copy_(-forward @ mean)
+    spread.weight.copy_(best / weight[:, None])
+    spread.bias.copy_(mean)
+    return torch.sqrt(values.flip(0)[:k].clamp_min(1e-12))
+
+
+def _felt(network: Network, config: TrainConfig, batches: list[Batch]) -> Float[Tensor, " c"]:
+    """How much the detection loss feels each channel of P3; mean 1."""
+    squares: Tensor = torch.zeros(network.stem.channels)
+    hooked: list[Tensor] = []
+
+    def note(_: nn.Module, __: tuple[Tensor, ...], out: Tensor) -> Tensor:
+        hooked.append(out.detach().requires_grad_())
+        return hooked[-1]
+
+    hook = network.stem.register_forward_hook(note)
+    with torch.enable_grad():
+        for batch in batches:
+            loss = losses_of(network, batch, config)
+            (grad,) = torch.autograd.grad(loss.classes + 2 * loss.boxes, hooked.pop())
+            squares += grad.square().mean((0, 2, 3))
+    hook.remove()
+    felt = squares.sqrt()
+    return torch.clamp_min(felt / felt.mean(), 0.05)
+
+
+def _steps_for(deviations: Float[Tensor, " k"], bits: float) -> Float[Tensor, ""]:
+    """The one step at which Gaussians of these deviations take so many bits a cell together."""
+    low, high = float(deviations.min()) * 1e-3, float(deviations.max()) * 1e3
+    for _ in range(60):
+        step = (low * high) ** 0.5
+        # Entropy of a Gaussian in bins of this step, above zero.
+        took = torch.log2(1 + (deviations / step).square() * 17.08).sum() / 2
+        low, high = (step, high) if took > bits else (low, step)
+    return torch.tensor(low)

@@ -1,0 +1,1 @@
+"""The codec's exact half: integer tables, the entropy coder, the payload format."""

@@ -1,0 +1,100 @@
+"""Which kept cells are worth the head, cell by cell, each told by those around it.
+
+    NW N NE
+     W  x        context = 1*W + 2*N + 4*NW + 8*NE, of the marks already known; 0 outside
+
+Marks come in blobs: with these four neighbours one costs a quarter of a bit. Cells are coded row by
+row, only those inside the union of patches.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from jaxtyping import Bool, Int64, UInt8, UInt16
+
+CONTEXTS = 16
+
+
+def contexts(marks: Bool[np.ndarray, "h w"]) -> Int64[np.ndarray, "h w"]:
+    """The context of every cell."""
+    around = np.zeros((marks.shape[0] + 1, marks.shape[1] + 2), np.int64)
+    around[1:, 1:-1] = marks
+    west, north = around[1:, :-2], around[:-1, 1:-1]
+    out: Int64[np.ndarray, "h w"] = west + 2 * north + 4 * around[:-1, :-2] + 8 * around[:-1, 2:]
+    return out
+
+
+def count_marks(
+    marks: Bool[np.ndarray, "h w"], union: Bool[np.ndarray, "h w"]
+) -> Int64[np.ndarray, "contexts 2"]:
+    """How often a cell of the union is unmarked and marked in each context.
+
+    Args:
+        marks: Marked cells, none outside the union.
+        union: Cells under a patch.
+    """
+    index = contexts(marks)[union] * 2 + marks[union]
+    return np.bincount(index, minlength=2 * CONTEXTS).reshape(CONTEXTS, 2)
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def pull_marks(
+    words: UInt16[np.ndarray, " w"],
+    states: Int64[np.ndarray, " 2"],
+    union: Bool[np.ndarray, "h w"],
+    first_row: int,
+    starts: Int64[np.ndarray, "t s"],
+    slots: UInt8[np.ndarray, "t slots"],
+    marks: Bool[np.ndarray, "h w"],
+) -> int:
+    """Decode the marks of a union; see `rans.pull`.
+
+    Args:
+        words: Coded words.
+        states: The two states; left as they are after the last mark.
+        union: Cells under a patch.
+        first_row: Table of context 0.
+        starts: Sums of frequencies before each symbol.
+        slots: Symbol of each slot.
+        marks: Filled; false everywhere before.
+
+    Returns:
+        Index of the next word; -1 if there were too few.
+    """
+    a, b = states[0], states[1]
+    at, turn = 0, 0
+    height, width = union.shape
+    for y in range(height):
+        for x in range(width):
+            if not union[y, x]:
+                continue
+            context = 0
+            if x > 0 and marks[y, x - 1]:
+                context += 1
+            if y > 0:
+                if marks[y - 1, x]:
+                    context += 2
+                if x > 0 and marks[y - 1, x - 1]:
+                    context += 4
+                if x + 1 < width and marks[y - 1, x + 1]:
+                    context += 8
+            state = b if turn & 1 else a
+            row = first_row + context
+            slot = state & 0x3FFF
+            symbol = np.int64(slots[row, slot])
+            start = starts[row, symbol]
+            state = (starts[row, symbol + 1] - start) * (state >> 14) + slot - start
+            if state < 0x10000:
+                if at >= len(words):
+                    return -1
+                state = (state << 16) | np.int64(words[at])
+                at += 1
+            marks[y, x] = symbol == 1
+            if turn & 1:
+                b = state
+            else:
+                a = state
+            turn += 1
+    states[0], states[1] = a, b
+    return at

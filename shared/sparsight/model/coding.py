@@ -1,0 +1,106 @@
+"""The codec's two ends in torch: P3 of kept cells to a coded frame, coded frames to P3.
+
+    P3, patches ─ analysis ─ round ─ clip to the tables ─> CodedFrame ─ payload.encode ─> bytes
+    CodedFrames ─ latents * steps ─ synthesis on the kept cells of all frames ─> rows of P3
+
+A device does the first line in `edge.onnx`; here it serves training and evaluation. The second line
+is the cloud's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sparsight.bundle import TABLES, Bundle
+from sparsight.codec.payload import CodedFrame
+from sparsight.codec.tables import Tables
+from sparsight.errors import UsageError
+from sparsight.model.bottleneck import LATENT_LEVEL, Bottleneck, quantised
+from sparsight.model.passes import Kept
+from sparsight.model.sparse import CellArea
+from sparsight.slicer import Patches
+
+
+@dataclass(frozen=True, slots=True)
+class FrameCodec:
+    """A bundle's codec.
+
+    Attributes:
+        bottleneck: Its learned half.
+        steps: Step sizes of each rate, finest first.
+        tables: Its exact half.
+    """
+
+    bottleneck: Bottleneck
+    steps: tuple[Float[Tensor, " k"], ...]
+    tables: Tables
+
+    @classmethod
+    def of(cls, bundle: Bundle, bottleneck: Bottleneck) -> FrameCodec:
+        """The codec of an opened bundle.
+
+        Raises:
+            BundleError: Its tables are damaged.
+        """
+        steps = tuple(torch.tensor(rate.steps) for rate in bundle.manifest.rates)
+        return cls(bottleneck, steps, Tables.load(bundle.folder / TABLES))
+
+    def code(self, p3: Float[Tensor, "1 c h w"], kept: Kept, rate: int) -> CodedFrame:
+        """What a device would send of a frame.
+
+        Args:
+            p3: The stem's map.
+            kept: What the slicer kept of it.
+            rate: Which steps to use.
+
+        Raises:
+            UsageError: There is no such rate.
+        """
+        latents = quantised(self.bottleneck.analysis(p3), self._steps(rate))[0]
+        low, high = self.tables.limits(rate)
+        union = kept.patches.union()
+        coarse = torch.from_numpy(union[:: 1 << LATENT_LEVEL, :: 1 << LATENT_LEVEL].copy())
+        inside = latents[:, coarse.to(latents.device)].cpu().numpy()
+        return CodedFrame(
+            rate=rate,
+            grid_hw=kept.patches.grid_hw,
+            patch_hw=kept.patches.size_hw,
+            origins_yx=kept.patches.origins_yx,
+            marks=kept.marks & union,
+            latents=np.clip(inside, low[:, None], high[:, None]),
+        )
+
+    def rows(self, frames: Sequence[CodedFrame], area: CellArea) -> Float[Tensor, "n c 1 1"]:
+        """P3 of the kept cells of some frames.
+
+        Args:
+            frames: Coded frames, of any rates.
+            area: Their kept cells, frame after frame.
+        """
+        device = self.bottleneck.synthesis.spread.weight.device
+        latents = [
+            torch.from_numpy(f.latents).to(device).T.float() * self._steps(f.rate).to(device)
+            for f in frames
+        ]
+        out: Tensor = self.bottleneck.synthesis(torch.cat(latents), area)
+        return out
+
+    def _steps(self, rate: int) -> Float[Tensor, " k"]:
+        if not 0 <= rate < len(self.steps):
+            raise UsageError(
+                f"rate: expected 0 to {len(self.steps) - 1}, the finest first, got {rate}"
+            )
+        return self.steps[rate]
+
+
+def kept_of(frame: CodedFrame) -> Kept:
+    """What was kept of a coded frame."""
+    gains = np.zeros(len(frame.origins_yx), np.float32)
+    patches = Patches(frame.origins_yx, gains, frame.patch_hw, frame.grid_hw)
+    return Kept(patches, frame.marks)

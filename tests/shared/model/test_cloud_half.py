@@ -1,0 +1,125 @@
+"""Two halves and the codec between them: what a device sends, the cloud understands."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+from tests.split import LONG_SIDE_PX, STEPS, scene, write_split_bundle
+
+from sparsight.bundle import EDGE, TABLES, open_bundle
+from sparsight.codec.payload import decode, encode, peek
+from sparsight.codec.tables import Tables
+from sparsight.errors import BundleError, UsageError
+from sparsight.geometry import Letterbox
+from sparsight.model.cloud_half import Arrived, CloudHalf
+from sparsight.model.detector import Detector
+from sparsight.model.passes import Kept
+from sparsight.pictures import letterbox
+
+FRAMES = [scene(20), scene(21), scene(22, (200, 160)), np.full((64, 256, 3), 114, np.uint8)]
+
+
+@pytest.fixture(scope="module")
+def half(split_bundle: Path) -> CloudHalf:
+    return CloudHalf.from_bundle(split_bundle)
+
+
+@pytest.fixture(scope="module")
+def detector(split_bundle: Path) -> Detector:
+    return Detector.from_bundle(split_bundle)
+
+
+def arrived(detector: Detector, frame: np.ndarray, rate: int = 0) -> Arrived:
+    """A frame through the device's half, as bytes and back."""
+    assert detector.codec is not None and detector.manifest is not None
+    (result,) = detector.detect([frame], dataclasses.replace(detector.settings, rate=rate))
+    image = torch.from_numpy(letterbox(frame, result.letterbox)).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        p3 = detector.network.stem(image)
+        kept = Kept(result.patches, result.heat >= detector.settings.mark)
+        coded = detector.codec.code(p3, kept, rate)
+    data = encode(coded, detector.codec.tables, detector.manifest.id)
+    assert len(data) == result.payload_bytes
+    return Arrived(decode(data, detector.codec.tables), result.letterbox)
+
+
+def test_both_halves_say_what_the_whole_says(detector: Detector, half: CloudHalf) -> None:
+    for rate in range(len(STEPS)):
+        settings = dataclasses.replace(detector.settings, rate=rate)
+        whole = detector.detect(FRAMES, settings)
+        halves = half.run([arrived(detector, f, rate) for f in FRAMES])
+        for a, b in zip(whole, halves, strict=True):
+            np.testing.assert_allclose(a.detections.xyxy, b.xyxy, atol=0.01)
+            np.testing.assert_allclose(a.detections.scores, b.scores, atol=1e-4)
+            np.testing.assert_array_equal(a.detections.labels, b.labels)
+        assert len(halves[0]) > 3
+
+
+def test_a_batch_gives_what_each_frame_gives_alone(detector: Detector, half: CloudHalf) -> None:
+    some = [arrived(detector, f, i % 3) for i, f in enumerate(FRAMES)]
+    for together, one in zip(half.run(some), some, strict=True):
+        (alone,) = half.run([one])
+        np.testing.assert_allclose(together.xyxy, alone.xyxy, atol=0.01)
+        np.testing.assert_allclose(together.scores, alone.scores, atol=1e-4)
+
+
+def test_a_finer_rate_costs_more_and_is_nearer(detector: Detector) -> None:
+    sizes, errors = [], []
+    assert detector.codec is not None
+    for rate in range(len(STEPS)):
+        settings = dataclasses.replace(detector.settings, rate=rate)
+        results = detector.detect(FRAMES[:2], settings)
+        sizes.append(sum(r.payload_bytes or 0 for r in results))
+        latents = arrived(detector, FRAMES[0], rate).coded.latents * STEPS[rate]
+        errors.append(latents)
+    assert sizes[0] > sizes[1] > sizes[2] > 0
+    fine, middle, coarse = errors
+    assert np.abs(middle - fine).mean() < np.abs(coarse - fine).mean()
+
+
+def test_no_patches_are_no_objects_and_few_bytes(detector: Detector, half: CloudHalf) -> None:
+    empty = arrived(detector, np.full((64, 256, 3), 114, np.uint8))
+    if len(empty.coded.origins_yx) == 0:
+        assert len(half.run([empty])[0]) == 0
+    assert half.run([]) == []
+
+
+def test_the_graph_says_what_the_network_says(split_bundle: Path, detector: Detector) -> None:
+    session = ort.InferenceSession(split_bundle / EDGE, providers=["CPUExecutionProvider"])
+    steps = np.array(open_bundle(split_bundle).manifest.rates[1].steps, np.float32)
+    for frame in FRAMES:
+        box = Letterbox.fit((frame.shape[0], frame.shape[1]), LONG_SIDE_PX)
+        heat, latents = session.run(
+            ["heat", "latents"], {"image": letterbox(frame, box)[None], "steps": steps}
+        )
+        (result,) = detector.detect([frame])
+        np.testing.assert_allclose(heat[0], result.heat, atol=1e-4)
+        assert latents.dtype == np.int8
+        assert latents.shape == (1, len(steps), box.cells_hw[0] // 2, box.cells_hw[1] // 2)
+        want = arrived(detector, frame, 1).coded
+        low, high = Tables.load(split_bundle / TABLES).limits(1)
+        inside = latents[0][:, result.patches.union()[::2, ::2]]
+        got = np.clip(inside, low[:, None], high[:, None])
+        assert np.mean(got != want.latents) < 1e-2
+
+
+def test_what_does_not_fit_is_refused(
+    detector: Detector, half: CloudHalf, tmp_path: Path, split_bundle: Path
+) -> None:
+    one = arrived(detector, FRAMES[0])
+    other = Letterbox.fit((64, 256), LONG_SIDE_PX)
+    with pytest.raises(UsageError, match="a map of"):
+        half.run([Arrived(one.coded, other)])
+    with pytest.raises(UsageError, match="rate: expected 0 to 2, the finest first, got 3"):
+        detector.detect(FRAMES[:1], dataclasses.replace(detector.settings, rate=3))
+    data = encode(one.coded, Tables.load(split_bundle / TABLES), half.manifest.id)
+    assert peek(data).bundle_prefix == half.manifest.id[:16]
+    manifest = write_split_bundle(tmp_path / "other", seed=4)
+    assert manifest.id != half.manifest.id
+    graph = tmp_path / "other" / EDGE
+    graph.write_bytes((split_bundle / EDGE).read_bytes())
+    with pytest.raises(BundleError, match=r"edge\.onnx: was changed or damaged"):
+        CloudHalf.from_bundle(tmp_path / "other")
