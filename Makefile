@@ -18,8 +18,8 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[edge,cloud,train,dev]'
 	@touch $@
 
-demo: setup  ## detect the ten Munich frames with the default bundle, into demo/
-	$(BIN)/sparsight detect samples/munich --out demo --annotations samples/munich/annotations.json --class-map van=minibus
+demo: setup  ## two cameras through a local cloud with Ray and mTLS, into demo/
+	$(BIN)/python -m tools.demo $(ARGS)
 
 test: setup  ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --durations=5 --durations-min=5

@@ -177,7 +177,8 @@ def _serve(request: Request) -> list[Peak]:
         if watch is not None:
             watch.split()
 
-    detector.network.seeker.register_forward_hook(behind_seeker)
+    # The trunk, not the seeker: where the device half is a graph, torch runs no seeker.
+    detector.network.trunk.register_forward_pre_hook(behind_seeker)
     peaks = []
     for picture in request.pictures:
         frame = noise(picture) if isinstance(picture, int) else read_picture(Path(picture))

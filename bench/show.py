@@ -21,8 +21,7 @@ FIGURES = (
 """Label, name in a row, divisor and digits of the figures that have a ratio to dense."""
 
 STAGES = {
-    "stem": ("stem",),
-    "seeker": ("seeker",),
+    "stem, seeker": ("device",),
     "slicer": ("slicer",),
     "trunk to head": ("trunk", "head"),  # dense mode has one time for them
     "merge": ("merge",),

@@ -145,7 +145,7 @@ def main() -> None:
 def _labelled(data: Path | None, images: Path | None, console: Console) -> tuple[Path, Path]:
     if data is None and not VISDRONE.exists():
         console.print(
-            "no VisDrone here (its licence forbids shipping it): ten Munich frames instead"
+            "no VisDrone here (its licence forbids shipping it): the Munich frames instead"
         )
         return MUNICH, MUNICH.parent
     chosen = data or VISDRONE

@@ -1,6 +1,7 @@
 """What every test runs under: shapes and types checked, no way out of this machine."""
 
 import inspect
+import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,9 @@ import hypothesis
 import numba
 import pytest
 from jaxtyping import install_import_hook
+
+# onnxruntime would send telemetry from its own threads, past the guard below.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 # Shapes and types of every annotated function are checked at run time, here and nowhere else.
 # is_pep484_tower: an int is a float, as type checkers have it.

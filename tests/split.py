@@ -39,7 +39,7 @@ def scene(seed: int, hw: tuple[int, int] = (144, 256)) -> UInt8[np.ndarray, "h w
 
 
 @torch.no_grad()
-def write_split_bundle(folder: Path, seed: int = 3) -> Manifest:
+def write_split_bundle(folder: Path, seed: int = 3, detect: DetectSettings = DETECT) -> Manifest:
     """Write the bundle."""
     torch.manual_seed(seed)
     settings = ModelSettings(
@@ -60,9 +60,10 @@ def write_split_bundle(folder: Path, seed: int = 3) -> Manifest:
     p3 = torch.cat([network.stem(image) for image in images])
     heat = network.seeker.act(network.seeker.norm(network.seeker.look(p3)))
     nn.init.normal_(network.seeker.tell.weight, std=1.0)
+    assert network.seeker.tell.bias is not None
+    network.seeker.tell.bias.zero_()
     told = network.seeker.tell(heat)
     network.seeker.tell.weight *= 2.0 / told.std()
-    assert network.seeker.tell.bias is not None
     network.seeker.tell.bias.fill_(float(-2.0 * told.mean() / told.std()) - 1.5)
     network.bottleneck.analysis.linear.weight *= 4.0 / network.bottleneck.analysis(p3).std()
     for value in network.state_dict().values():
@@ -73,6 +74,6 @@ def write_split_bundle(folder: Path, seed: int = 3) -> Manifest:
     export_edge(network, folder / EDGE)
     steps = torch.tensor(STEPS)[:, None].expand(len(STEPS), CHANNELS)
     frames = [scene(i) for i in range(8)]
-    Tables.fit(*count_symbols(network, DETECT, steps, frames)).save(folder / TABLES)
+    Tables.fit(*count_symbols(network, detect, steps, frames)).save(folder / TABLES)
     rates = tuple(Rate(steps=(step,) * CHANNELS) for step in STEPS)
-    return write_bundle(folder, settings, DETECT, name="split", card="# split\n", rates=rates)
+    return write_bundle(folder, settings, detect, name="split", card="# split\n", rates=rates)

@@ -24,6 +24,7 @@ NEEDS = (
     "faster_coco_eval",
     "grpc",
     "grpc_health",
+    "onnxruntime",
     "orjson",
     "PIL",
     "prometheus_client",

@@ -8,7 +8,8 @@ A group is named for the extra that brings what its commands need. Where the ext
 there would be, and running one of them says what to install. So a device with only the edge's
 packages has only the edge's commands.
 
-This module knows no command but `bundle`, which both halves have, and imports nothing heavy: `sparsight --help` answers at once.
+This module knows no command but `bundle`, which both halves have, and imports nothing heavy:
+`sparsight --help` answers at once.
 """
 
 import os

@@ -5,20 +5,21 @@
                 └─ analysis ─ / steps of a rate ─ round ─ synthesis ─> deep part ─> answer
                                           └─ prior ─> bits
 
-loss = distance of the answers + lambda of the rate * bits a latent cell. One rate a step, drawn by
-chance, so one model learns all. Transforms start as principal components of P3's 2x2 blocks, each
-channel weighted by how much the detection loss feels it, and steps so that a Gaussian of these
-variances would take the wanted bits (design codec.md).
+loss = distance of the answers + lambda of the rate * bits a latent cell. Each sample has a rate
+drawn by chance, so one model learns all. Transforms start as principal components of P3's 2x2
+blocks, each channel weighted by how much the detection loss feels it, and steps so that a Gaussian
+of these variances would take the wanted bits (design codec.md).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
@@ -39,6 +40,9 @@ FEATURE_WEIGHT = 0.05
 
 BLOCK = 4
 """Cells of P3 under one of the latents."""
+
+BOTTLENECK = "bottleneck."
+"""How the names of its weights begin in a network's state."""
 
 
 class Trained(nn.Module):
@@ -61,19 +65,26 @@ class BottleneckTask:
     """The bottleneck of a bundle's detector."""
 
     def __init__(
-        self, config: TrainConfig, first: Iterable[Batch], device: torch.device, *, fresh: bool
+        self,
+        config: TrainConfig,
+        classes: tuple[str, ...],
+        first: Iterable[Batch],
+        device: torch.device,
+        *,
+        fresh: bool,
     ) -> None:
         """Transforms to train.
 
         Args:
             config: The run; `model.start` names the detector's bundle.
+            classes: Of the data; the detector's must be the same.
             first: Some batches, to find the principal components in.
             device: Where to compute.
             fresh: Whether the run begins; if not, a checkpoint brings the weights.
 
         Raises:
             BundleError: The bundle is missing or damaged.
-            TrainingError: None was named.
+            TrainingError: None was named, or one of other classes.
         """
         if config.model.start is None:
             raise TrainingError(
@@ -81,6 +92,11 @@ class BottleneckTask:
             )
         self.config = config
         self.network = with_bottleneck(config.model.start, config.codec.settings())
+        if self.network.settings.classes != classes:
+            raise TrainingError(
+                f"{config.model.start}: knows {', '.join(self.network.settings.classes)}, the data "
+                f"{', '.join(classes)}; train on data with the bundle's classes"
+            )
         bottleneck = self.network.bottleneck
         assert bottleneck is not None
         rates = len(config.codec.lambdas)
@@ -97,10 +113,10 @@ class BottleneckTask:
         bottleneck.requires_grad_(True).to(memory_format=torch.contiguous_format)  # as gradients
         self.trained = Trained(bottleneck, Prior(deviation), steps.clone()).to(device)
         self._lambdas = config.codec.lambdas
-        self._rng = np.random.default_rng(config.seed)
         self.about: dict[str, object] = {
             "stage": "bottleneck",
             "model": self.network.settings.model_dump(mode="json"),
+            "stem": fingerprint(self.network, "stem."),
             "lambdas": list(self._lambdas),
         }
 
@@ -114,53 +130,73 @@ class BottleneckTask:
         quick = (*self.trained.prior.parameters(), self.trained.log_steps)
         return plain_optimiser(self.trained, self.config.optimiser, quick)
 
-    def losses(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, float]]:
-        """Distance of the answers and bits, at a rate drawn by chance."""
-        network, rate = self.network, int(self._rng.integers(len(self._lambdas)))
+    def losses(
+        self, batch: Batch, rng: np.random.Generator
+    ) -> tuple[Float[Tensor, ""], dict[str, float]]:
+        """Distance of the answers and bits, each sample at a rate drawn by chance."""
+        network = self.network
         with torch.no_grad():
             p3, heat = network.look(batch.image)
             keep, _ = cut_by_seeker(batch, heat)
             area = CellArea.of(keep)
             right = area.gather(p3)
             want = network.detect_rows(right, area)
-        rows, bits = self._through(p3, area, rate)
+        drawn = rng.integers(len(self._lambdas), size=len(keep))
+        _, h, w = area.shapes[LATENT_LEVEL]
+        rates = torch.from_numpy(drawn).to(p3.device)[area.rows[LATENT_LEVEL] // (h * w)]
+        rows, bits = self._through(p3, area, rates, rng)
         got = network.detect_rows(rows, area)
         distance = answers_apart(want, got, keep)
         feature = F.mse_loss(rows, right) / right.var().clamp_min(1e-6)
-        cells = max(1, len(area.rows[LATENT_LEVEL]))
-        per_cell = bits.sum() / cells
-        total = distance + FEATURE_WEIGHT * feature + self._lambdas[rate] * per_cell
-        return total, {
+        price = (bits * bits.new_tensor(self._lambdas)[rates]).sum() / max(1, len(bits))
+        watched = {
             "loss_distance": distance.item(),
             "loss_features": feature.item(),
-            "bits_per_cell": per_cell.item(),
-            f"bits_per_cell_{rate}": per_cell.item(),
-            f"loss_distance_{rate}": distance.item(),
+            "bits_per_cell": bits.mean().item(),
         }
+        for rate in set(rates.tolist()):
+            watched[f"bits_per_cell_{rate}"] = bits[rates == rate].mean().item()
+        return distance + FEATURE_WEIGHT * feature + price, watched
 
     def _through(
-        self, p3: Float[Tensor, "b c h w"], area: CellArea, rate: int
-    ) -> tuple[Float[Tensor, "n c 1 1"], Float[Tensor, "n2 k"]]:
-        """P3 as the cloud will see it, and the bits it takes."""
-        steps = self.trained.log_steps[rate].exp()
+        self,
+        p3: Float[Tensor, "b c h w"],
+        area: CellArea,
+        rates: Int64[Tensor, " n2"],
+        rng: np.random.Generator,
+    ) -> tuple[Float[Tensor, "n c 1 1"], Float[Tensor, " n2"]]:
+        """P3 as the cloud will see it, and the bits that each cell of the latents takes."""
+        steps = self.trained.log_steps.exp()[rates]
         y = area.gather(self.trained.bottleneck.analysis(p3), LATENT_LEVEL).flatten(1) / steps
-        noisy = y + torch.rand_like(y) - 0.5
+        noise = torch.from_numpy(rng.random(y.shape, np.float32)).to(y.device) - 0.5
         whole = y + (y.round().clamp(-128, 127) - y).detach()
         rows = self.trained.bottleneck.synthesis(whole * steps, area)
-        return rows, self.trained.prior.bits(noisy, rate)
+        return rows, self.trained.prior.bits(y + noise, rates).sum(1)
 
 
 def with_bottleneck(folder: Path, codec: CodecSettings) -> Network:
-    """A bundle's detector with an untrained bottleneck in it, or with the bundle's own."""
+    """A bundle's detector with an untrained bottleneck in it, also if the bundle has one."""
     given = Detector.from_bundle(folder).network
-    settings = given.settings.model_copy(update={"codec": codec})
-    network = Network(settings)
+    network = Network(given.settings.model_copy(update={"codec": codec}))
     network.fold()
-    state = given.state_dict()
-    if given.settings.codec != settings.codec:
-        state = {k: v for k, v in state.items() if not k.startswith("bottleneck.")}
+    state = {k: v for k, v in given.state_dict().items() if not k.startswith(BOTTLENECK)}
     network.load_state_dict(state, strict=False)
     return network
+
+
+def fingerprint(network: Network, part: str = "") -> str:
+    """Hash of a detector's weights, its bottleneck apart.
+
+    Args:
+        network: The detector.
+        part: How the names of the weights begin that count. A bottleneck belongs to the stem whose
+            P3 it codes; what comes after may have learned since.
+    """
+    digest = hashlib.sha256()
+    for key, value in sorted(network.state_dict().items()):
+        if key.startswith(part) and not key.startswith(BOTTLENECK):
+            digest.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def answers_apart(

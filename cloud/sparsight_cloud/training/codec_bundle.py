@@ -29,7 +29,7 @@ from sparsight.model.network import Network
 from sparsight.pictures import letterbox
 from sparsight.settings import DetectSettings, ModelSettings
 from sparsight.slicer import slice_heat
-from sparsight_cloud.training.bottleneck import with_bottleneck
+from sparsight_cloud.training.bottleneck import BOTTLENECK, fingerprint, with_bottleneck
 from sparsight_cloud.training.checkpoint import read_checkpoint
 from sparsight_cloud.training.export import AVERAGE
 
@@ -62,16 +62,16 @@ def codec_bundle(
     """
     network, steps = _load(checkpoint, start)
     detect = open_bundle(start).manifest.detect_settings()
-    out.mkdir(parents=True, exist_ok=True)
-    save_weights(network, out / WEIGHTS)
-    (out / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone; a bundle is to be shared
     with torch.no_grad():
         for value in network.state_dict().values():
             if value.is_floating_point():
                 value.copy_(value.half().float())
+    tables = Tables.fit(*count_symbols(network, detect, steps, frames))
+    out.mkdir(parents=True, exist_ok=True)
+    save_weights(network, out / WEIGHTS)
+    (out / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone; a bundle is to be shared
+    tables.save(out / TABLES)
     export_edge(network, out / EDGE)
-    counted, marks = count_symbols(network, detect, steps, frames)
-    Tables.fit(counted, marks).save(out / TABLES)
     rates = tuple(Rate(steps=tuple(row.tolist())) for row in steps)
     return write_bundle(out, network.settings, detect, name=name, card=card, rates=rates)
 
@@ -134,10 +134,14 @@ def _load(checkpoint: Path, start: Path) -> tuple[Network, Float[Tensor, "r k"]]
     if settings.codec is None:
         raise TrainingError(f"{checkpoint}: says nothing about its bottleneck; train it again")
     network = with_bottleneck(start, settings.codec)
-    if network.settings != settings:
-        raise TrainingError(f"{checkpoint}: was trained for another detector than {start}")
+    stem = fingerprint(network, "stem.")
+    if network.settings != settings or stem != progress.about.get("stem"):
+        raise TrainingError(
+            f"{checkpoint}: was trained for the stem of another detector than {start}; name "
+            "that one as `model.start`, or train on this one"
+        )
     assert network.bottleneck is not None
-    prefix = f"{AVERAGE}bottleneck."
+    prefix = AVERAGE + BOTTLENECK
     weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     try:
         network.bottleneck.load_state_dict(weights)

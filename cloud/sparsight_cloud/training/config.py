@@ -50,6 +50,11 @@ class NetConfig(_Strict):
     start: Path | None = Field(None, description="bundle to go on from, instead of ImageNet only")
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    learn: Literal["all", "cloud"] = Field(
+        "all",
+        description="what learns: all, or trunk, neck and head only, so that the stem, the seeker "
+        "and a codec trained for them stay as they are",
+    )
     freeze_below_stride: int = Field(
         8, ge=1, le=8, description="units of the stem finer than this stay as pretrained"
     )
@@ -120,13 +125,13 @@ class CodecConfig(_Strict):
     hidden: int = Field(48, ge=8, le=512, multiple_of=8)
     blocks: int = Field(2, ge=0, le=8)
     lambdas: tuple[PositiveFloat, ...] = Field(
-        (0.001, 0.0025, 0.006, 0.014, 0.035),
+        (0.0005, 0.0012, 0.003, 0.007, 0.016),
         min_length=1,
         max_length=16,
         description="price of a bit a latent cell at each rate, the finest first",
     )
     start_bits: tuple[PositiveFloat, ...] = Field(
-        (75.0, 50.0, 32.0, 20.0, 12.0), description="bits a latent cell that steps begin with"
+        (130.0, 90.0, 60.0, 40.0, 24.0), description="bits a latent cell that steps begin with"
     )
 
     @model_validator(mode="after")
@@ -182,6 +187,15 @@ class TrainConfig(_Strict):
     checkpoint_s: float = Field(120.0, gt=0)
     cache_gb: float = Field(4.0, ge=0, description="decoded pictures kept in memory")
     out: Path = Path("runs/default")
+
+    @model_validator(mode="after")
+    def _something_to_stay(self) -> TrainConfig:
+        if self.model.learn == "cloud" and self.model.start is None:
+            raise ValueError(
+                "model.start: expected a bundle, as with `learn: cloud` its stem and seeker stay; "
+                "got none"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainConfig:

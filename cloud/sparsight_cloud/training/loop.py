@@ -130,10 +130,8 @@ class Loop:
     def _task(self) -> Task:
         """What this run trains."""
         first, fresh = self._first_batches(), not (self.config.out / CHECKPOINT).exists()
-        if self.config.stage == "bottleneck":
-            return BottleneckTask(self.config, first, self.device, fresh=fresh)
-        classes = self.sampler.dataset.classes
-        return DetectorTask(self.config, classes, first, self.device, fresh=fresh)
+        kind = BottleneckTask if self.config.stage == "bottleneck" else DetectorTask
+        return kind(self.config, self.sampler.dataset.classes, first, self.device, fresh=fresh)
 
     def _first_batches(self) -> Iterator[Batch]:
         """Samples to set up norms with, the same in every process."""
@@ -195,7 +193,7 @@ class Loop:
         samples = [self.sampler.draw(rng) for _ in range(self.config.batch // self.ranks)]
         batch = batch_of(samples, self.config.patches, rng, self.device)
         self.gradients.zero_()
-        total, values = self.task.losses(batch)
+        total, values = self.task.losses(batch, rng)
         total.backward()
         return values
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 FLOOR = 1e-6
@@ -32,15 +32,15 @@ class Prior(nn.Module):
         self.location = nn.Parameter(torch.zeros_like(deviation))
         self.log_scale = nn.Parameter((deviation / LOGISTIC_DEVIATION).clamp_min(0.05).log())
 
-    def bits(self, noisy: Float[Tensor, "n k"], rate: int) -> Float[Tensor, "n k"]:
+    def bits(self, noisy: Float[Tensor, "n k"], rates: Int64[Tensor, " n"]) -> Float[Tensor, "n k"]:
         """Bits of each value.
 
         Args:
             noisy: Latents in steps with uniform noise of one step, in place of rounding.
-            rate: Which rate they are of.
+            rates: Which rate each row is of.
         """
-        scale = self.log_scale[rate].clamp(-6, 8).exp()
+        scale = self.log_scale.clamp(-6, 8).exp()[rates]
         # Both tails are mirrored to where the sigmoid keeps its digits.
-        away = -(noisy - self.location[rate]).abs()
+        away = -(noisy - self.location[rates]).abs()
         p = torch.sigmoid((away + 0.5) / scale) - torch.sigmoid((away - 0.5) / scale)
         return -p.clamp_min(FLOOR).log2()

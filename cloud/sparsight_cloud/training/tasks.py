@@ -7,8 +7,9 @@ Loop ─ batch ─> Task.losses ─> total (and what is worth watching)
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from sparsight_cloud.training.step import Batch, losses_of
 from sparsight_cloud.training.warm import start_from_bundle
 
 
+@runtime_checkable
 class Task(Protocol):
     """One kind of training.
 
@@ -40,8 +42,15 @@ class Task(Protocol):
         """A new optimiser; each group's `base_lr` is its rate before the schedule."""
         ...
 
-    def losses(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, float]]:
-        """What to minimise, and named values for a person to watch, losses first."""
+    def losses(
+        self, batch: Batch, rng: np.random.Generator
+    ) -> tuple[Float[Tensor, ""], dict[str, float]]:
+        """What to minimise, and named values for a person to watch, losses first.
+
+        Args:
+            batch: Samples.
+            rng: Of this step and process, so that a run that goes on draws what it would have.
+        """
         ...
 
 
@@ -81,6 +90,9 @@ class DetectorTask:
         self.network.to(device)
         self.network.stem.freeze_below(net.freeze_below_stride)
         train_mode(self.network)
+        if net.learn == "cloud":
+            for part in (self.network.stem, self.network.seeker):
+                part.eval().requires_grad_(False)
         self.about: dict[str, object] = {"model": settings.model_dump(mode="json")}
 
     @property
@@ -92,7 +104,9 @@ class DetectorTask:
         """AdamW with a lower rate for the backbone."""
         return detector_optimiser(self.network, self.config.optimiser)
 
-    def losses(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, float]]:
+    def losses(
+        self, batch: Batch, rng: np.random.Generator
+    ) -> tuple[Float[Tensor, ""], dict[str, float]]:
         """Classes, boxes and seeker."""
         losses = losses_of(self.network, batch, self.config)
         return losses.total, {

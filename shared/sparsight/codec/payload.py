@@ -120,7 +120,8 @@ def encode(frame: CodedFrame, tables: Tables, bundle_id: str) -> bytes:
         bundle_id: Id of the bundle, at least 16 hex digits.
 
     Raises:
-        UsageError: The frame doesn't fit itself or the tables.
+        UsageError: The frame doesn't fit itself, the tables or what readers put up with, or the id
+            is none.
     """
     union = _require_sound(frame, tables)
     fields = frame.origins_yx.astype(np.int64) // ALIGN_CELLS
@@ -129,7 +130,7 @@ def encode(frame: CodedFrame, tables: Tables, bundle_id: str) -> bytes:
         _HEAD.pack(
             MAGIC,
             VERSION,
-            bytes.fromhex(bundle_id[: 2 * BUNDLE_BYTES]),
+            _prefix(bundle_id),
             frame.rate,
             *(side // ALIGN_CELLS for side in (*frame.grid_hw, *frame.patch_hw)),
         ),
@@ -269,7 +270,16 @@ def _require_sound(frame: CodedFrame, tables: Tables) -> Bool[np.ndarray, "gh gw
     sides = np.array((*frame.grid_hw, *frame.patch_hw))
     origins = frame.origins_yx
     if (sides <= 0).any() or (sides % ALIGN_CELLS).any() or (sides[2:] > 255 * ALIGN_CELLS).any():
-        raise UsageError(f"payload: sides are multiples of {ALIGN_CELLS} cells, got {sides}")
+        raise UsageError(
+            f"payload: expected sides in multiples of {ALIGN_CELLS} cells, of patches at most "
+            f"{255 * ALIGN_CELLS}, got {sides.tolist()}"
+        )
+    limits = PayloadLimits()
+    if sides[0] * sides[1] > limits.cells_max or len(origins) > limits.patches_max:
+        raise UsageError(
+            f"payload: at most {limits.cells_max} cells and {limits.patches_max} patches, got "
+            f"{sides[0]}x{sides[1]} and {len(origins)}; scale the frame down"
+        )
     inside = (origins >= 0) & (origins < sides[:2]) & (origins % ALIGN_CELLS == 0)
     if not inside.all() or len(np.unique(origins, axis=0)) != len(origins):
         raise UsageError("payload: patches start inside the map, aligned, each at its own cell")
@@ -285,6 +295,18 @@ def _require_sound(frame: CodedFrame, tables: Tables) -> Bool[np.ndarray, "gh gw
     if ((frame.latents < low[:, None]) | (frame.latents > high[:, None])).any():
         raise UsageError("payload: latents beyond the tables; clip them to Tables.limits first")
     return union
+
+
+def _prefix(bundle_id: str) -> bytes:
+    try:
+        prefix = bytes.fromhex(bundle_id[: 2 * BUNDLE_BYTES])
+    except ValueError:
+        prefix = b""
+    if len(prefix) != BUNDLE_BYTES:
+        raise UsageError(
+            f"bundle id: expected at least {2 * BUNDLE_BYTES} hex digits, got {bundle_id!r}"
+        )
+    return prefix
 
 
 def _leb128(numbers: list[int]) -> bytes:

@@ -10,6 +10,7 @@ machine: both ends read them, neither derives them (design runtimes.md §4).
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,13 @@ SYMBOLS = 256
 
 RATES_MAX, CHANNELS_MAX = 16, 256
 FILE_BYTES_MAX = 16 << 20
+
+_KINDS = {"low": np.int8, "widths": np.uint16, "freqs": np.uint16, "ones": np.uint16}
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What zipfile and numpy raise on damaged files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,28 +151,27 @@ class Tables:
                 if sum(one.file_size for one in packed.infolist()) > FILE_BYTES_MAX:
                     raise BundleError(f"{file}: larger than any tables; copy the bundle again")
             with np.load(file, allow_pickle=False) as data:
-                out = cls(*(data[name] for name in ("low", "widths", "freqs", "ones")))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
+                arrays = {name: np.asarray(data[name]) for name in _KINDS}
+        except _UNREADABLE as e:
             raise BundleError(f"{file}: no tables of the entropy coder ({e})") from e
+        low = arrays["low"]
+        r, k = low.shape if low.ndim == 2 else (0, 0)
+        wanted = {"low": (r, k), "widths": (r, k), "freqs": (r, k, SYMBOLS), "ones": (CONTEXTS,)}
+        if not (0 < r <= RATES_MAX and 0 < k <= CHANNELS_MAX) or any(
+            arrays[name].dtype != kind or arrays[name].shape != wanted[name]
+            for name, kind in _KINDS.items()
+        ):
+            raise BundleError(f"{file}: tables of other shapes than this version's")
+        out = cls(low, arrays["widths"], arrays["freqs"], arrays["ones"])
         out.check(file)
         return out
 
     def check(self, source: Path) -> None:
-        """Refuse tables that don't fit together.
+        """Refuse tables that no coder could use.
 
         Raises:
             BundleError: Says what is wrong; names the source.
         """
-        r, k = self.low.shape if self.low.ndim == 2 else (0, 0)
-        kinds = (
-            (self.low, np.int8, (r, k)),
-            (self.widths, np.uint16, (r, k)),
-            (self.freqs, np.uint16, (r, k, SYMBOLS)),
-            (self.ones, np.uint16, (CONTEXTS,)),
-        )
-        shaped = 0 < r <= RATES_MAX and 0 < k <= CHANNELS_MAX
-        if not shaped or any(a.dtype != t or a.shape != s for a, t, s in kinds):
-            raise BundleError(f"{source}: tables of other shapes than this version's")
         widths = self.widths.astype(np.int64)
         inside = np.arange(SYMBOLS) < widths[..., None]
         good = (
@@ -189,11 +196,12 @@ def quantised(counts: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
     total = int(padded.sum())
     freqs = np.maximum(1, [int(c) * TOTAL // total for c in padded]).astype(np.int64)
     while (left := TOTAL - int(freqs.sum())) != 0:
-        step = 1 if left > 0 else -1
-        able = freqs > 1 if step < 0 else np.ones(len(freqs), bool)
-        # Bits that one more, or one less, changes: count / frequency, to first order.
-        worth = padded * (TOTAL // freqs.clip(1)) if step > 0 else -padded * (TOTAL // freqs)
-        worth = np.where(able, worth, np.iinfo(np.int64).min)
-        many = min(abs(left), max(1, int(able.sum()) // 4))
-        freqs[np.argsort(-worth, kind="stable")[:many]] += step
+        # Bits that one more saves, or one less costs: count / frequency, to first order.
+        if left > 0:
+            able, worth = len(freqs), -padded / (freqs + 0.5)
+        else:
+            able = int((freqs > 1).sum())
+            worth = np.where(freqs > 1, padded / (freqs - 0.5), np.inf)
+        many = min(abs(left), max(1, able // 4))
+        freqs[np.argsort(worth, kind="stable")[:many]] += 1 if left > 0 else -1
     return freqs

@@ -89,7 +89,8 @@ class Synthesis(nn.Module):
         with self.holder.keeping(area):
             for block in self.blocks:
                 x = block(x)
-        return x
+        out: Tensor = x
+        return out
 
 
 class Bottleneck(nn.Module):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int8
 from torch import Tensor
 
 from sparsight.bundle import TABLES, Bundle
@@ -62,7 +62,11 @@ class FrameCodec:
         Raises:
             UsageError: There is no such rate.
         """
-        latents = quantised(self.bottleneck.analysis(p3), self._steps(rate))[0]
+        steps = self.steps_of(rate).to(p3.device)
+        return self.code_latents(quantised(self.bottleneck.analysis(p3), steps)[0], kept, rate)
+
+    def code_latents(self, latents: Int8[Tensor, "k _ _"], kept: Kept, rate: int) -> CodedFrame:
+        """Likewise from the latents of the whole frame."""
         low, high = self.tables.limits(rate)
         union = kept.patches.union()
         coarse = torch.from_numpy(union[:: 1 << LATENT_LEVEL, :: 1 << LATENT_LEVEL].copy())
@@ -85,13 +89,18 @@ class FrameCodec:
         """
         device = self.bottleneck.synthesis.spread.weight.device
         latents = [
-            torch.from_numpy(f.latents).to(device).T.float() * self._steps(f.rate).to(device)
+            torch.from_numpy(f.latents).to(device).T.float() * self.steps_of(f.rate).to(device)
             for f in frames
         ]
         out: Tensor = self.bottleneck.synthesis(torch.cat(latents), area)
         return out
 
-    def _steps(self, rate: int) -> Float[Tensor, " k"]:
+    def steps_of(self, rate: int) -> Float[Tensor, " k"]:
+        """Step size of each channel at a rate.
+
+        Raises:
+            UsageError: There is no such rate.
+        """
         if not 0 <= rate < len(self.steps):
             raise UsageError(
                 f"rate: expected 0 to {len(self.steps) - 1}, the finest first, got {rate}"

@@ -1,6 +1,6 @@
 """The detector: frames in, objects out.
 
-    frame ─ letterbox ─ stem ─┬─ seeker ─ heat ─ slicer ─ patches ─┐          (each frame)
+    frame ─ letterbox ─ stem ─┬─ seeker ─ heat ─ slicer ─ patches ─┐          (`device_half`)
                               └─ P3 ───────────────────────────────┴─ kept cells of all frames
                                                                            │
                       objects <─ merge <─ sparse head <─ neck <─ trunk ────┘  (all frames at once)
@@ -23,13 +23,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sparsight.bundle import WEIGHTS, Manifest, open_bundle
+from sparsight.bundle import EDGE, WEIGHTS, Manifest, open_bundle
 from sparsight.codec.payload import encode
 from sparsight.detections import Detections
 from sparsight.errors import BundleError, UsageError
 from sparsight.geometry import Letterbox
 from sparsight.model.coding import FrameCodec
 from sparsight.model.cost import Cost
+from sparsight.model.device_half import DeviceHalf, Look
 from sparsight.model.merge import merge
 from sparsight.model.network import Network
 from sparsight.model.passes import Kept, SplitPass, dense_pass
@@ -39,21 +40,6 @@ from sparsight.slicer import Patches, slice_heat
 
 NOBODY = "0" * 64
 """The id of a network that is not of a bundle."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What the device half knows of one frame.
-
-    Attributes:
-        p3: The stem's map.
-        heat: The seeker's map.
-        patches: What the slicer kept.
-    """
-
-    p3: Float[Tensor, "1 c h w"]
-    heat: Float32[np.ndarray, "h w"]
-    patches: Patches
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +83,24 @@ class Detector:
         *,
         manifest: Manifest | None = None,
         codec: FrameCodec | None = None,
+        graph: Path | None = None,
     ) -> None:
-        """A detector of a trained network; folds it."""
+        """A detector of a trained network; folds it.
+
+        Args:
+            network: The network.
+            settings: How to run it.
+            manifest: Of its bundle.
+            codec: The bundle's codec.
+            graph: The bundle's `edge.onnx`.
+        """
         network.fold()
         self.network = network
         self.settings = settings
         self.manifest = manifest
         self.codec = codec
         self.cost = Cost.of(network)
+        self._device_half = DeviceHalf(codec, graph)
 
     @classmethod
     def from_bundle(cls, folder: Path) -> Detector:
@@ -123,10 +119,11 @@ class Detector:
             why = " ".join(str(e).split())[:200]
             raise BundleError(f"{folder / WEIGHTS}: does not fit model.yaml ({why})") from e
         manifest = bundle.manifest
-        codec = None
-        if manifest.rates and network.bottleneck is not None:
-            codec = FrameCodec.of(bundle, network.bottleneck)
-        return cls(network, manifest.detect_settings(), manifest=manifest, codec=codec)
+        settings = manifest.detect_settings()
+        if not manifest.rates or network.bottleneck is None:
+            return cls(network, settings, manifest=manifest)
+        codec = FrameCodec.of(bundle, network.bottleneck)
+        return cls(network, settings, manifest=manifest, codec=codec, graph=folder / EDGE)
 
     @property
     def name(self) -> str:
@@ -168,25 +165,33 @@ class Detector:
         s = settings or self.settings
         if not frames:
             return []
+        if s.rate is not None and self.codec is None:
+            raise UsageError("rate: this bundle has no codec; leave the rate out")
         clock = _Clock()
         sizes_bytes: list[int | None] = [None] * len(frames)
         boxes = [Letterbox.fit((f.shape[0], f.shape[1]), s.long_side_px) for f in frames]
-        seen = [self._see(f, b, s, clock) for f, b in zip(frames, boxes, strict=True)]
+        looks, chosen = [], []
+        for frame, box in zip(frames, boxes, strict=True):
+            looks.append(self._device_half.look(self.network, letterbox(frame, box), s.rate))
+            clock.lap("device")
+            split = s.mode == "split"
+            chosen.append(slice_heat(looks[-1].heat, s.slicer) if split else _everything(box))
+            clock.lap("slicer")
         if s.mode == "split":
             mark = s.mark if s.sparse_head else 0.0
-            split = SplitPass(
-                self.network, self.cost, [Kept(v.patches, v.heat >= mark) for v in seen]
-            )
-            p3 = split.rows_of([v.p3 for v in seen])
-            if s.rate is not None:
-                p3, sizes_bytes = self._through_codec(split, [v.p3 for v in seen], s.rate)
+            kept = [Kept(p, v.heat >= mark) for p, v in zip(chosen, looks, strict=True)]
+            passed = SplitPass(self.network, self.cost, kept)
+            if s.rate is None:
+                p3 = passed.rows_of([_p3(v) for v in looks])
+            else:
+                p3, sizes_bytes = self._through_codec(passed, looks, s.rate)
                 clock.lap("codec")
-            levels = split.trunk(p3)
+            levels = passed.trunk(p3)
             clock.lap("trunk")
-            answers = split.head(levels)
+            answers = passed.head(levels)
             clock.lap("head")
         else:
-            answers = dense_pass(self.network, self.cost, [v.p3 for v in seen])
+            answers = dense_pass(self.network, self.cost, [_p3(v) for v in looks])
             clock.lap("trunk")
             clock.lap("head")
         found = [
@@ -196,37 +201,23 @@ class Detector:
         clock.lap("merge")
         times_ms = {k: v * 1e3 / len(frames) for k, v in clock.laps_s.items()}
         return [
-            FrameResult(d, v.heat, v.patches, b, a.gflops, times_ms, size)
-            for d, v, b, a, size in zip(found, seen, boxes, answers, sizes_bytes, strict=True)
+            FrameResult(d, v.heat, p, b, a.gflops, times_ms, size)
+            for d, v, p, b, a, size in zip(
+                found, looks, chosen, boxes, answers, sizes_bytes, strict=True
+            )
         ]
 
     def _through_codec(
-        self, split: SplitPass, p3s: Sequence[Float[Tensor, "1 c _ _"]], rate: int
+        self, split: SplitPass, looks: Sequence[Look], rate: int
     ) -> tuple[Float[Tensor, "n c 1 1"], list[int | None]]:
         """P3 as the cloud would see it, and the bytes that would take it there."""
-        if self.codec is None:
-            raise UsageError("rate: this bundle has no codec; leave the rate out")
-        coded = [self.codec.code(p, k, rate) for p, k in zip(p3s, split.kept, strict=True)]
+        assert self.codec is not None
+        coded = []
+        for look, kept in zip(looks, split.kept, strict=True):
+            assert look.latents is not None
+            coded.append(self.codec.code_latents(look.latents, kept, rate))
         sizes = [len(encode(c, self.codec.tables, self.bundle_id or NOBODY)) for c in coded]
         return self.codec.rows(coded, split.area), list(sizes)
-
-    def _see(
-        self,
-        frame: UInt8[np.ndarray, "h w 3"],
-        box: Letterbox,
-        settings: DetectSettings,
-        clock: _Clock,
-    ) -> Seen:
-        """The device half of one frame."""
-        image = torch.from_numpy(letterbox(frame, box)).to(self.device).permute(2, 0, 1)[None]
-        p3: Float[Tensor, "1 c h w"] = self.network.stem(image)
-        clock.lap("stem")
-        heat = self.network.seeker(p3)[0].sigmoid().cpu().numpy()
-        clock.lap("seeker")
-        split = settings.mode == "split"
-        patches = slice_heat(heat, settings.slicer) if split else _everything(box)
-        clock.lap("slicer")
-        return Seen(p3, heat, patches)
 
 
 class _Clock:
@@ -246,6 +237,11 @@ class _Clock:
 def save_weights(network: Network, file: Path) -> None:
     """Write a folded network's weights in half precision."""
     save_file({k: v.half().contiguous() for k, v in network.state_dict().items()}, file)
+
+
+def _p3(look: Look) -> Float[Tensor, "1 c h w"]:
+    assert look.p3 is not None
+    return look.p3
 
 
 def _everything(box: Letterbox) -> Patches:

@@ -4,15 +4,17 @@
     steps float32 [K] ────────────────────────────────┴─ analysis ─ / steps ─ round ─ clip
                                                              └─> latents int8 [1, K, H/16, W/16]
 
-H and W are free, multiples of 32. The graph is written from the bundle's half-precision weights, so
-that the device and the cloud's torch run the same numbers, and it is checked in onnxruntime before
-it is kept. It holds only operators that TensorRT has too; precision is the graph's (design
-runtimes.md §1).
+P3 is an output as well: a detector that runs in one process asks for it, and what nobody asks for
+is not computed. H and W are free, multiples of 32. The graph is written from the bundle's
+half-precision weights, so that the device and the cloud's torch run the same numbers, and it is
+checked in onnxruntime before it is kept. It holds only operators that TensorRT has too; precision
+is the graph's (design runtimes.md §1).
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from pathlib import Path
 
@@ -51,12 +53,12 @@ class EdgeHalf(nn.Module):
 
     def forward(
         self, image: UInt8[Tensor, "1 h w 3"], steps: Float[Tensor, " k"]
-    ) -> tuple[Float[Tensor, "1 h8 w8"], Int8[Tensor, "1 k h16 w16"]]:
+    ) -> tuple[Float[Tensor, "1 h8 w8"], Int8[Tensor, "1 k h16 w16"], Float[Tensor, "1 c h8 w8"]]:
         """One letterboxed frame, and the step sizes of the wanted rate."""
         p3 = self.units(self.normalise(image.permute(0, 3, 1, 2)))
         if self.nhwc:
             p3 = p3.permute(0, 3, 1, 2)
-        return self.seeker(p3).sigmoid(), quantised(self.analysis(p3), steps)
+        return self.seeker(p3).sigmoid(), quantised(self.analysis(p3), steps), p3
 
 
 def export_edge(network: Network, file: Path) -> None:
@@ -82,7 +84,7 @@ def export_edge(network: Network, file: Path) -> None:
                 half,
                 (torch.zeros(1, *PROBES_HW[0], 3, dtype=torch.uint8), steps),
                 input_names=["image", "steps"],
-                output_names=["heat", "latents"],
+                output_names=["heat", "latents", "p3"],
                 opset_version=OPSET,
                 dynamic_shapes=({1: 32 * height, 2: 32 * width}, None),
                 dynamo=True,
@@ -102,6 +104,8 @@ def check_edge(half: EdgeHalf, file: Path) -> None:
     Raises:
         BundleError: They disagree.
     """
+    # Or it tells its makers of this machine and this model (see the device's engine).
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime as ort  # noqa: PLC0415 (for those who export only)
 
     session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
@@ -111,7 +115,7 @@ def check_edge(half: EdgeHalf, file: Path) -> None:
         image = rng.integers(0, 256, (1, *hw, 3), np.uint8)
         heat, latents = session.run(["heat", "latents"], {"image": image, "steps": steps})
         with torch.no_grad():
-            want_heat, want = half(torch.from_numpy(image), torch.from_numpy(steps))
+            want_heat, want, _ = half(torch.from_numpy(image), torch.from_numpy(steps))
         off = float(np.abs(heat - want_heat.numpy()).max())
         # A latent on the edge between two integers may fall to either side.
         apart = np.abs(latents.astype(int) - want.numpy().astype(int))

@@ -19,6 +19,10 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+CHUNK_BYTES = 1 << 20
+"""Gathered rows of one GEMM: with 1 MB of second-level cache a core, the 3x3 convolutions of neck
+and head take three quarters of the time that they take with all rows gathered first."""
+
 
 def conv_rows(
     x: Float[Tensor, "n c"],
@@ -44,8 +48,30 @@ def conv_rows(
             padded = torch.cat([x, x.new_zeros(1, channels)])
             out = torch.stack([padded[table[:, t]] * by_tap[t] for t in range(taps)]).sum(0)
         return out if bias is None else out + bias
+    flat_weight = weight.permute(0, 2, 3, 1).flatten(1)
+    if on_cpu and not torch.is_grad_enabled():
+        return _in_chunks(x, flat_weight, bias, table)
     flat = take_rows(x, table.flatten()).view(len(table), taps * channels)
-    return F.linear(flat, weight.permute(0, 2, 3, 1).flatten(1), bias)
+    return F.linear(flat, flat_weight, bias)
+
+
+def _in_chunks(
+    x: Float[Tensor, "n c"],
+    weight: Float[Tensor, "o taps_c"],
+    bias: Float[Tensor, " o"] | None,
+    table: Int64[Tensor, "m taps"],
+) -> Float[Tensor, "m o"]:
+    """Gather and GEMM chunk by chunk, so that what was gathered is still in the cache."""
+    rows_in, index = x.detach().contiguous().numpy(), table.numpy()
+    step = max(1, CHUNK_BYTES // (4 * weight.shape[1]))
+    gathered = torch.empty((min(step, len(table)), weight.shape[1]))
+    by_row = gathered.numpy().reshape(-1, x.shape[1])
+    out = torch.empty((len(table), weight.shape[0]))
+    for start in range(0, len(table), step):
+        piece = index[start : start + step]
+        _gather(rows_in, piece.reshape(-1), by_row[: piece.size])
+        out[start : start + step] = F.linear(gathered[: len(piece)], weight, bias)
+    return out
 
 
 def take_rows(x: Float[Tensor, "n c"], index: Int64[Tensor, " m"]) -> Float[Tensor, "m c"]:

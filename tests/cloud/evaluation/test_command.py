@@ -74,7 +74,7 @@ def test_both_modes_report_what_they_did(
     assert (split["images"], split["boxes_judged"]) == (3, 6)  # ships are not held against it
     assert (split["classes_judged"], split["classes_unknown"]) == (["Car"], ["ship"])
     assert 0 < split["occupancy"] <= 2
-    assert set(split["times_ms"]) == {"stem", "seeker", "slicer", "trunk", "head", "merge"}
+    assert set(split["times_ms"]) == {"device", "slicer", "trunk", "head", "merge"}
     assert sparsight_eval(data, bundle, "--mode", "dense", "--json") == 0
     dense = json.loads(capsys.readouterr().out)
     assert dense == json.loads((data / "out" / "report.json").read_text())

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from sparsight.cli import run
 from sparsight.errors import TrainingError
 from sparsight.model.detector import Detector
+from sparsight.model.network import Network
 from sparsight.pictures import read_picture
 from sparsight.settings import DetectSettings
 from sparsight_cloud.commands.train import train
@@ -298,6 +299,7 @@ def test_other_backbones_and_losses_train(squares: Path, changes: dict[str, Any]
 def test_batch_norms_of_the_backbone_that_stayed_keep_their_statistics(squares: Path) -> None:
     config, sampler = a_run(squares)
     network = Loop(0, 1, config, sampler, CPU).task.module
+    assert isinstance(network, Network)
     stayed = nn.BatchNorm2d(network.stem.channels)
     network.trunk.stages.append(stayed)
     train_mode(network)

@@ -81,9 +81,22 @@ def test_a_finer_rate_costs_more_and_is_nearer(detector: Detector) -> None:
 
 
 def test_no_patches_are_no_objects_and_few_bytes(detector: Detector, half: CloudHalf) -> None:
-    empty = arrived(detector, np.full((64, 256, 3), 114, np.uint8))
-    if len(empty.coded.origins_yx) == 0:
-        assert len(half.run([empty])[0]) == 0
+    nothing = dataclasses.replace(
+        detector.settings,
+        slicer=dataclasses.replace(detector.settings.slicer, max_patches=0),
+    )
+    (result,) = detector.detect(FRAMES[:1], dataclasses.replace(nothing, rate=0))
+    assert result.payload_bytes == 26
+    one = arrived(detector, FRAMES[0])
+    bare = dataclasses.replace(
+        one.coded,
+        origins_yx=np.zeros((0, 2), np.int32),
+        marks=np.zeros_like(one.coded.marks),
+        latents=one.coded.latents[:, :0],
+    )
+    empty = dataclasses.replace(one, coded=bare)
+    assert [len(found) for found in half.run([empty, one, empty])][::2] == [0, 0]
+    assert [len(found) for found in half.run([empty])] == [0]
     assert half.run([]) == []
 
 

@@ -169,7 +169,7 @@ def test_times_name_every_stage(detector: Detector) -> None:
     for mode in modes:
         settings = dataclasses.replace(SETTINGS, mode=mode)
         result = told(detector, *HEATS).detect(MIXED[:2], settings)[0]
-        assert set(result.times_ms) == {"stem", "seeker", "slicer", "trunk", "head", "merge"}
+        assert set(result.times_ms) == {"device", "slicer", "trunk", "head", "merge"}
         assert all(t >= 0 for t in result.times_ms.values())
 
 

@@ -1,0 +1,69 @@
+"""What a payload would take if its coder were perfect: the entropy under the bundle's own tables.
+
+payload ─ decode ─> marks, latents ─ -log2(frequency / 2**14) of each, added up ─> bytes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sparsight.codec.marks import contexts
+from sparsight.codec.payload import decode, peek
+from sparsight.codec.rans import PROBABILITY_BITS
+from sparsight.codec.tables import Tables
+from sparsight.errors import UsageError
+
+_STATES_BYTES, _WORD_BYTES = 8, 2
+
+
+@dataclass(frozen=True, slots=True)
+class CodedBytes:
+    """Some frames of one rate, added up.
+
+    Attributes:
+        rate: The codec's quality level.
+        frames: How many.
+        payload_bytes: Whole payloads: header, list of patches and checksum included.
+        coded_bytes: The entropy coder's part of them: states and words.
+        entropy_bytes: What a perfect coder would need for it.
+    """
+
+    rate: int
+    frames: int
+    payload_bytes: int
+    coded_bytes: int
+    entropy_bytes: float
+
+
+def measure_coded(tables: Tables, payloads: Sequence[bytes]) -> CodedBytes:
+    """Hold payloads of one rate against their entropy; one without patches has none.
+
+    Raises:
+        UsageError: None has patches.
+    """
+    coded_bytes, bits, rates = 0, 0.0, set()
+    for payload in payloads:
+        head, frame = peek(payload), decode(payload, tables)
+        rates.add(head.rate)
+        if not head.patches:
+            continue
+        coded_bytes += _STATES_BYTES + _WORD_BYTES * head.words
+        freqs = np.diff(tables.coder(head.rate).starts)
+        symbols = frame.latents.astype(np.int64) - tables.low[head.rate][:, None].astype(np.int64)
+        union = frame.union()
+        used = np.concatenate(
+            (
+                np.take_along_axis(freqs[: tables.channels], symbols, 1).ravel(),
+                freqs[
+                    tables.channels + contexts(frame.marks)[union], frame.marks[union].astype(int)
+                ],
+            )
+        )
+        bits += float((PROBABILITY_BITS - np.log2(used)).sum())
+    (rate,) = rates
+    if not bits:
+        raise UsageError("frames: none has a patch, so there is no entropy to compare with")
+    return CodedBytes(rate, len(payloads), sum(map(len, payloads)), coded_bytes, bits / 8)

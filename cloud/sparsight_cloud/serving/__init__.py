@@ -1,0 +1,1 @@
+"""The service that answers devices: gateway, dispatch, replica, commit."""

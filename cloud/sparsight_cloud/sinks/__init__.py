@@ -1,0 +1,1 @@
+"""What becomes of committed results: tables and files for other programs."""

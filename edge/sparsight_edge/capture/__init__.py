@@ -1,0 +1,1 @@
+"""Where frames come from: pictures and videos today, one `Source` each."""

@@ -1,0 +1,1 @@
+"""What runs the device's half of the network: one `Engine` for each runtime."""

@@ -1,0 +1,133 @@
+"""A bundle's device half, ready to run: a frame in, the codec's payload out.
+
+    frame ─ letterbox ─> input ─ engine ─> heat, latents
+                                             │
+             payload <─ encode <─ union, marks, clipped latents <─ slicer: heat -> patches
+
+The three steps are apart since each has its own thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from sparsight.bundle import EDGE, TABLES, open_bundle
+from sparsight.codec.payload import CodedFrame, encode
+from sparsight.codec.tables import Tables
+from sparsight.errors import BundleError, UsageError
+from sparsight.geometry import CELL_PX, Letterbox
+from sparsight.pictures import letterbox
+from sparsight.settings import DetectSettings
+from sparsight.slicer import slice_heat
+from sparsight_edge.engine.engine import LATENT_PX, Engine, Maps
+from sparsight_edge.engine.onnx import OnnxEngine
+
+_LATENT_CELLS = LATENT_PX // CELL_PX
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """What is sent of a frame.
+
+    Attributes:
+        payload: The codec's bytes.
+        patches: How many patches are in it.
+        kept_area: Share of the frame under them.
+    """
+
+    payload: bytes
+    patches: int
+    kept_area: float
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeModel:
+    """A bundle's device half at one rate.
+
+    Attributes:
+        bundle_id: Names the bundle in every payload.
+        classes: Names of the classes, in the order of labels.
+        rate: Index of the quality level, 0 the finest.
+        settings: How frames are scaled and cut.
+        engine: Runs the network; from one thread.
+        tables: Of the entropy coder.
+    """
+
+    bundle_id: str
+    classes: tuple[str, ...]
+    rate: int
+    settings: DetectSettings
+    engine: Engine
+    tables: Tables
+
+    @classmethod
+    def load(cls, folder: Path, rate: int = 0, threads: int = 1) -> EdgeModel:
+        """Load a bundle; every file of it is checked first.
+
+        Args:
+            folder: The bundle.
+            rate: Index of the quality level, 0 the finest.
+            threads: Of the engine.
+
+        Raises:
+            BundleError: It is missing, damaged, or has no device half.
+            UsageError: It has no such rate.
+        """
+        bundle = open_bundle(folder)
+        rates = bundle.manifest.rates
+        if not rates:
+            raise BundleError(
+                f"{folder}: this bundle has no device half (no rates in its manifest); train and "
+                "build one with a bottleneck"
+            )
+        if not 0 <= rate < len(rates):
+            raise UsageError(
+                f"rate: this bundle has 0 (the finest) to {len(rates) - 1}, got {rate}"
+            )
+        tables = Tables.load(folder / TABLES)
+        if (tables.rates, tables.channels) != (len(rates), len(rates[rate].steps)):
+            raise BundleError(
+                f"{folder / TABLES}: has {tables.rates} rates of {tables.channels} channels, the "
+                f"manifest {len(rates)} of {len(rates[rate].steps)}; write the bundle again"
+            )
+        return cls(
+            bundle.manifest.id,
+            bundle.manifest.classes,
+            rate,
+            bundle.manifest.detect_settings(),
+            OnnxEngine(folder / EDGE, np.array(rates[rate].steps, np.float32), threads),
+            tables,
+        )
+
+    def fit(
+        self, frame: UInt8[np.ndarray, "h w 3"]
+    ) -> tuple[Letterbox, UInt8[np.ndarray, "input_h input_w 3"]]:
+        """A frame as the network's input, and how it lies in it."""
+        box = Letterbox.fit((frame.shape[0], frame.shape[1]), self.settings.long_side_px)
+        return box, letterbox(frame, box)
+
+    def code(self, maps: Maps) -> Coded:
+        """Choose the patches of a frame, and code what is under them.
+
+        Raises:
+            BundleError: The heat or the latents are not what the bundle promises.
+        """
+        patches = slice_heat(maps.heat, self.settings.slicer)
+        union = patches.union()
+        low, high = self.tables.limits(self.rate)
+        # Patches start at multiples of four cells, so every latent cell is wholly in or out.
+        inside = maps.latents[:, union[::_LATENT_CELLS, ::_LATENT_CELLS]]
+        frame = CodedFrame(
+            rate=self.rate,
+            grid_hw=patches.grid_hw,
+            patch_hw=patches.size_hw,
+            origins_yx=patches.origins_yx,
+            marks=(maps.heat >= self.settings.mark) & union,
+            latents=np.clip(inside, low[:, None], high[:, None]),
+        )
+        payload = encode(frame, self.tables, self.bundle_id)
+        return Coded(payload, len(patches), float(union.mean()))

@@ -1,0 +1,43 @@
+"""An agent in figures: what became of its frames so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sparsight_edge.spool.spool import SpoolStats
+from sparsight_edge.timings import Stage, StageTime
+from sparsight_edge.uplink.ledger import UplinkStats
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """An agent in figures.
+
+    Attributes:
+        seconds: Since its start.
+        captured: Frames that came from the source.
+        unreadable: Frames that could not be had.
+        skipped: Frames that made room for newer ones.
+        payload_bytes: The codec's bytes of the spooled frames.
+        patches: Their patches.
+        kept_area: Share of the frames' area under them, added up over the frames.
+        spool: The spool.
+        uplink: The link.
+        times: Of each stage.
+    """
+
+    seconds: float
+    captured: int
+    unreadable: int
+    skipped: int
+    payload_bytes: int
+    patches: int
+    kept_area: float
+    spool: SpoolStats
+    uplink: UplinkStats
+    times: dict[Stage, StageTime]
+
+    @property
+    def unspooled(self) -> int:
+        """Frames on their way to the spool; at the end, those that a stop kept from it."""
+        return self.captured - self.skipped - self.spool.appended

@@ -1,0 +1,1 @@
+"""Frames on disk until the cloud has answered them."""

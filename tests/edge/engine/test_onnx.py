@@ -1,0 +1,108 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sparsight.errors import BundleError
+from sparsight_edge.engine.engine import Engine
+from sparsight_edge.engine.onnx import OnnxEngine
+
+from ..small.graphs import write_graph  # noqa: TID252
+
+STEPS = np.array([1, 2, 4, 8], np.float32)
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    file = tmp_path / "edge.onnx"
+    write_graph(file)
+    return file
+
+
+def picture(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 96), (160, 32)])
+def test_maps_of_any_size(graph: Path, height: int, width: int) -> None:
+    engine = OnnxEngine(graph, STEPS)
+    assert isinstance(engine, Engine)
+    image = picture(height, width)
+    maps = engine.run(image)
+    assert maps.heat.dtype == np.float32 and maps.latents.dtype == np.int8
+    red = image[..., 0].reshape(height // 8, 8, width // 8, 8).mean((1, 3)) / 255
+    np.testing.assert_allclose(maps.heat, red, atol=1e-5)
+    grey = image.reshape(height // 16, 16, width // 16, 16, 3).mean((1, 3, 4))
+    want = np.round(grey[None] / STEPS[:, None, None]) - 10 * np.arange(4)[:, None, None]
+    off = np.abs(maps.latents - np.clip(want, -128, 127))
+    assert off.max() <= 1 and off.mean() < 0.1  # a mean at one half may round either way
+
+
+def test_the_steps_are_the_rates(graph: Path) -> None:
+    image = picture(32, 32)
+    fine = OnnxEngine(graph, STEPS).run(image).latents
+    coarse = OnnxEngine(graph, STEPS * 4).run(image).latents
+    assert np.abs(coarse[0]).max() < np.abs(fine[0]).max()
+
+
+def test_the_channels_may_be_left_open(tmp_path: Path) -> None:
+    write_graph(tmp_path / "edge.onnx", fixed_channels=False)
+    maps = OnnxEngine(tmp_path / "edge.onnx", STEPS).run(picture(32, 32))
+    assert maps.latents.shape == (4, 2, 2)
+
+
+def test_a_missing_or_damaged_graph_is_named(graph: Path) -> None:
+    with pytest.raises(BundleError, match=r"no\.onnx: missing"):
+        OnnxEngine(graph.with_name("no.onnx"), STEPS)
+    whole = graph.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], b"no graph at all"):
+        graph.write_bytes(damaged)
+        with pytest.raises(BundleError, match=r"edge\.onnx: not a graph that onnxruntime") as what:
+            OnnxEngine(graph, STEPS)
+        assert "\n" not in str(what.value)
+
+
+def test_a_foreign_graph_is_refused_when_it_is_loaded(tmp_path: Path) -> None:
+    file = tmp_path / "edge.onnx"
+    write_graph(file, heat_name="attention")
+    with pytest.raises(BundleError, match=r"expected outputs heat .* got attention"):
+        OnnxEngine(file, STEPS)
+    write_graph(file, channels=3)
+    with pytest.raises(BundleError, match="has 3 channels of latents, the bundle's rate has 4"):
+        OnnxEngine(file, STEPS)
+
+
+def test_a_graph_of_another_stride_is_refused_when_it_runs(tmp_path: Path) -> None:
+    write_graph(tmp_path / "edge.onnx", heat_stride=4)
+    engine = OnnxEngine(tmp_path / "edge.onnx", STEPS)
+    with pytest.raises(BundleError, match=r"expected heat of shape \[1, 4, 4\].* got \[1, 8, 8\]"):
+        engine.run(picture(32, 32))
+
+
+@pytest.mark.parametrize("steps", [[0, 1, 1, 1], [1, -1, 1, 1], [1, np.nan, 1, 1]])
+def test_steps_that_are_none(graph: Path, steps: list[float]) -> None:
+    with pytest.raises(BundleError, match="step sizes must be finite and above 0"):
+        OnnxEngine(graph, np.array(steps, np.float32))
+
+
+@pytest.mark.parametrize("shape", [(33, 32), (32, 40), (0, 32)])
+def test_an_input_that_is_not_letterboxed(graph: Path, shape: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="expected multiples of 32 px"):
+        OnnxEngine(graph, STEPS).run(np.zeros((*shape, 3), np.uint8))
+
+
+def test_it_tells_nobody(graph: Path, tmp_path: Path) -> None:
+    """onnxruntime's telemetry begins with a file that names this session."""
+    told = tmp_path / "told"
+    told.mkdir()
+    environment = {**os.environ, "TMPDIR": str(told), "PYTHONPATH": os.pathsep.join(sys.path)}
+    del environment["ORT_DISABLE_TELEMETRY"]
+    use = (
+        "import numpy as np, pathlib, sys; from sparsight_edge.engine.onnx import OnnxEngine; "
+        "OnnxEngine(pathlib.Path(sys.argv[1]), np.ones(4, np.float32))"
+    )
+    subprocess.run([sys.executable, "-c", use, str(graph)], env=environment, check=True)
+    assert list(told.iterdir()) == []

@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sparsight.bundle import EDGE, TABLES
+from sparsight.codec.payload import decode
+from sparsight.errors import BundleError, UsageError
+from sparsight.pictures import read_picture
+from sparsight_edge.engine.engine import Maps
+from sparsight_edge.model import EdgeModel
+
+from .small.bundles import CHANNELS, RATES, draw_pictures, write_small_bundle
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_small_bundle(tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def see(model: EdgeModel, path: Path) -> Maps:
+    _, image = model.fit(read_picture(path))
+    return model.engine.run(image)
+
+
+@pytest.mark.parametrize("rate", range(len(RATES)))
+def test_the_cloud_reads_what_the_device_saw(folder: Path, tmp_path: Path, rate: int) -> None:
+    model = EdgeModel.load(folder, rate)
+    patches = []
+    for name in draw_pictures(tmp_path / "pictures", 4):
+        maps = see(model, tmp_path / "pictures" / name)
+        coded = model.code(maps)
+        frame = decode(coded.payload, model.tables)
+        assert frame.rate == rate
+        assert frame.grid_hw == maps.heat.shape == (20, 32)
+        assert len(frame.origins_yx) == coded.patches
+        union = frame.union()
+        assert union.mean() == pytest.approx(coded.kept_area)
+        np.testing.assert_array_equal(frame.marks, (maps.heat >= 0.5) & union)
+        inside = maps.latents[:, union[::2, ::2]]
+        np.testing.assert_array_equal(frame.latents, inside.clip(-100, 127))
+        patches.append(coded.patches)
+    assert patches[0] == 0 and patches[3] > 0
+    assert len(model.code(see(model, tmp_path / "pictures" / "0000.png")).payload) < 40
+
+
+def test_latents_beyond_the_tables_are_clipped(folder: Path) -> None:
+    model = EdgeModel.load(folder)
+    heat = np.ones((8, 8), np.float32)
+    latents = np.full((CHANNELS, 4, 4), -128, np.int8)
+    assert (decode(model.code(Maps(heat, latents)).payload, model.tables).latents == -100).all()
+
+
+def test_a_rate_that_the_bundle_has_not(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"this bundle has 0 \(the finest\) to 1, got 2"):
+        EdgeModel.load(folder, 2)
+
+
+@pytest.mark.parametrize("name", [EDGE, TABLES])
+def test_a_flipped_byte_is_found(folder: Path, name: str) -> None:
+    data = bytearray((folder / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / name).write_bytes(data)
+    with pytest.raises(BundleError, match=rf"{name}: was changed or damaged"):
+        EdgeModel.load(folder)
+
+
+def test_a_bundle_for_one_process_only(tmp_path: Path) -> None:
+    from sparsight.bundle import WEIGHTS, write_bundle
+    from sparsight.settings import DetectSettings, ModelSettings
+
+    (tmp_path / WEIGHTS).write_bytes(b"w")
+    write_bundle(tmp_path, ModelSettings(classes=("car",)), DetectSettings(), name="n", card="c")
+    with pytest.raises(BundleError, match="has no device half"):
+        EdgeModel.load(tmp_path)

@@ -1,0 +1,56 @@
+"""Payloads of every released version are read as they were meant, and written the same again."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.shared.codec.frames import BUNDLE, assert_same
+
+from sparsight.codec import reference
+from sparsight.codec.payload import VERSION, CodedFrame, decode, encode, peek
+from sparsight.codec.tables import Tables
+
+HERE = Path(__file__).parent
+FOLDERS = sorted(HERE.glob("payload-v*"))
+PAYLOADS = sorted(HERE.glob("payload-v*/*.payload"))
+
+
+def meant(payload: Path) -> CodedFrame:
+    with np.load(payload.with_suffix(".npz"), allow_pickle=False) as data:
+        height, width = (int(side) for side in data["grid_hw"])
+        patch_h, patch_w = (int(side) for side in data["patch_hw"])
+        bits = np.unpackbits(data["marks"], count=height * width)
+        return CodedFrame(
+            rate=int(data["rate"]),
+            grid_hw=(height, width),
+            patch_hw=(patch_h, patch_w),
+            origins_yx=data["origins_yx"],
+            marks=bits.reshape(height, width).astype(np.bool_),
+            latents=data["latents"],
+        )
+
+
+def test_there_are_some_of_each_version_and_they_are_small() -> None:
+    assert [folder.name for folder in FOLDERS] == [f"payload-v{i + 1}" for i in range(VERSION)]
+    assert len(PAYLOADS) >= 6 * VERSION
+    assert sum(file.stat().st_size for file in HERE.rglob("*") if file.is_file()) < 50_000 * VERSION
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_golden(payload: Path) -> None:
+    tables = Tables.load(payload.parent / "tables.npz")
+    data, frame = payload.read_bytes(), meant(payload)
+    assert_same(decode(data, tables), frame)
+    assert_same(reference.decode(data, tables), frame)
+    assert peek(data).bundle_prefix == BUNDLE[:16]
+    assert encode(frame, tables, BUNDLE) == data
+    assert reference.encode(frame, tables, BUNDLE) == data
+
+
+def test_nobody_made_version_one_anew() -> None:
+    digest = hashlib.sha256()
+    for payload in PAYLOADS:
+        if payload.parent.name == "payload-v1":
+            digest.update(payload.name.encode() + payload.read_bytes())
+    assert digest.hexdigest() == "29cb025460dcd11d5077e74a0d214b6873ee31ceb3cbb4f795501f466365bfe8"

@@ -1,0 +1,118 @@
+"""The codec's two ends: through bytes a map is what the rounding alone makes of it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.split import LONG_SIDE_PX, STEPS, scene
+from torch import Tensor
+
+from sparsight.codec.payload import decode, encode
+from sparsight.errors import UsageError
+from sparsight.geometry import Letterbox
+from sparsight.model.coding import FrameCodec, kept_of
+from sparsight.model.detector import Detector
+from sparsight.model.passes import Kept
+from sparsight.model.sparse import CellArea
+from sparsight.pictures import letterbox
+from sparsight.slicer import Patches
+
+BUNDLE = "ab" * 32
+
+
+@pytest.fixture(scope="module")
+def detector(split_bundle: Path) -> Detector:
+    return Detector.from_bundle(split_bundle)
+
+
+@pytest.fixture(scope="module")
+def codec(detector: Detector) -> FrameCodec:
+    assert detector.codec is not None
+    return detector.codec
+
+
+@pytest.fixture(scope="module")
+def p3(detector: Detector) -> Tensor:
+    frame = scene(20)
+    image = letterbox(frame, Letterbox.fit((frame.shape[0], frame.shape[1]), LONG_SIDE_PX))
+    with torch.no_grad():
+        out: Tensor = detector.network.stem(torch.from_numpy(image).permute(2, 0, 1)[None])
+    return out
+
+
+def kept(p3: Tensor, *origins: tuple[int, int]) -> Kept:
+    """Patches of 8x8 cells; every third cell marked, also outside of them."""
+    grid = (p3.shape[2], p3.shape[3])
+    at = np.array(origins, np.int32).reshape(-1, 2)
+    marks = np.arange(grid[0] * grid[1]).reshape(grid) % 3 == 0
+    return Kept(Patches(at, np.zeros(len(at), np.float32), (8, 8), grid), marks)
+
+
+def area(*some: Kept) -> CellArea:
+    return CellArea.of(torch.from_numpy(np.stack([k.patches.union() for k in some])))
+
+
+@torch.no_grad()
+def straight(codec: FrameCodec, p3: Tensor, some: Kept, rate: int) -> Tensor:
+    """P3 as the cloud would see it, with no tables and no bytes between."""
+    steps = codec.steps[rate]
+    low, high = (torch.from_numpy(side.astype(np.float32)) for side in codec.tables.limits(rate))
+    cells = area(some).gather(codec.bottleneck.analysis(p3), 1).flatten(1)
+    whole = torch.minimum(torch.maximum((cells / steps).round(), low), high)
+    out: Tensor = codec.bottleneck.synthesis(whole * steps, area(some))
+    return out
+
+
+@torch.no_grad()
+def test_bytes_between_the_halves_change_nothing(codec: FrameCodec, p3: Tensor) -> None:
+    some = [kept(p3, (0, 4), (4, 8)), kept(p3, (8, 24)), kept(p3, (0, 0), (0, 16), (8, 4))]
+    frames = []
+    for rate, k in enumerate(some):
+        coded = codec.code(p3, k, rate)
+        frames.append(decode(encode(coded, codec.tables, BUNDLE), codec.tables))
+        np.testing.assert_array_equal(frames[-1].marks, k.marks & k.patches.union())
+        again = kept_of(frames[-1])
+        np.testing.assert_array_equal(again.patches.origins_yx, k.patches.origins_yx)
+        assert (again.patches.size_hw, again.patches.grid_hw) == ((8, 8), k.patches.grid_hw)
+    rows = codec.rows(frames, area(*some))  # three rates in one batch, each with its own steps
+    want = torch.cat([straight(codec, p3, k, rate) for rate, k in enumerate(some)])
+    torch.testing.assert_close(rows, want, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_rates_order_the_bytes(codec: FrameCodec, p3: Tensor) -> None:
+    every = kept(p3, *((y, x) for y in range(0, p3.shape[2] - 4, 8) for x in range(0, 32, 8)))
+    sizes = [
+        len(encode(codec.code(p3, every, rate), codec.tables, BUNDLE)) for rate in range(len(STEPS))
+    ]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > 1.2 * sizes[-1]
+
+
+@torch.no_grad()
+def test_a_frame_with_nothing_in_it_is_tens_of_bytes(codec: FrameCodec, p3: Tensor) -> None:
+    coded = codec.code(p3, kept(p3), 0)
+    data = encode(coded, codec.tables, BUNDLE)
+    assert len(data) == 26
+    assert codec.rows([decode(data, codec.tables)], area(kept(p3))).shape[0] == 0
+
+
+@torch.no_grad()
+def test_a_latent_that_the_tables_never_saw_is_the_nearest_that_they_know(
+    codec: FrameCodec, p3: Tensor
+) -> None:
+    some = kept(p3, (0, 0))
+    coded = codec.code(p3 * 1000, some, 1)
+    low, high = codec.tables.limits(1)
+    assert ((coded.latents >= low[:, None]) & (coded.latents <= high[:, None])).all()
+    assert (coded.latents == high[:, None]).any()
+    assert (coded.latents == low[:, None]).any()
+    encode(coded, codec.tables, BUNDLE)
+
+
+@torch.no_grad()
+def test_a_rate_that_is_none(codec: FrameCodec, p3: Tensor) -> None:
+    for rate in (-1, 3):
+        with pytest.raises(UsageError, match=f"expected 0 to 2, the finest first, got {rate}"):
+            codec.code(p3, kept(p3, (0, 0)), rate)

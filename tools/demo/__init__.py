@@ -1,0 +1,1 @@
+"""`make demo`: the product in small, two cameras over Munich and a cloud on this machine."""
