@@ -130,6 +130,7 @@ def run(
     # Pillow warns of damaged metadata that it then does without.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\b")
     model = EdgeModel.load(bundle, rate, threads)
+    model.warm()
     plan = Plan(
         source=source,
         fps=fps,

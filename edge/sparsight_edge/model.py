@@ -28,6 +28,9 @@ from sparsight_edge.engine.onnx import OnnxEngine
 
 _LATENT_CELLS = LATENT_PX // CELL_PX
 
+WARM_PX = 256
+"""Side of the frame that a loaded model is warmed with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Coded:
@@ -102,6 +105,11 @@ class EdgeModel:
             OnnxEngine(folder / EDGE, np.array(rates[rate].steps, np.float32), threads),
             tables,
         )
+
+    def warm(self) -> None:
+        """Code a made-up frame, so that the first real one does not wait for compilers."""
+        maps = self.engine.run(np.zeros((WARM_PX, WARM_PX, 3), np.uint8))
+        self.code(Maps(np.ones_like(maps.heat), maps.latents))
 
     def fit(
         self, frame: UInt8[np.ndarray, "h w 3"]

@@ -4,7 +4,7 @@
     steps float32 [k] ──────────┴─ the graph ┼─> latents int8    [1, k, h/16, w/16]
                                              └─> p3      float32 [1, c, h/8, w/8]
 
-What is not asked for is not computed. Normalisation, rounding and clipping are in the graph.
+Normalisation, rounding and clipping are in the graph. All of it is computed whatever is asked for.
 """
 
 from __future__ import annotations
@@ -55,11 +55,9 @@ class Graph:
         self._session = _load(file, threads)
         _check(file, self._session, channels)
         self.has_p3 = any(one.name == "p3" for one in self._session.get_outputs())
-        self._asked_only = ort.RunOptions()
-        self._asked_only.only_execute_path_to_fetches = True
 
     def run(self, outputs: Sequence[str], inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """Compute some outputs of one frame.
+        """Look at one frame.
 
         Args:
             outputs: Names of what is wanted.
@@ -69,7 +67,7 @@ class Graph:
             BundleError: onnxruntime fails.
         """
         try:
-            found: list[Any] = self._session.run(list(outputs), dict(inputs), self._asked_only)
+            found: list[Any] = self._session.run(list(outputs), dict(inputs))
         except Exception as error:  # onnxruntime's own have no common base
             height, width = inputs["image"].shape[1:3]
             raise BundleError(

@@ -45,6 +45,14 @@ def test_the_cloud_reads_what_the_device_saw(folder: Path, tmp_path: Path, rate:
     assert len(model.code(see(model, tmp_path / "pictures" / "0000.png")).payload) < 40
 
 
+def test_a_warm_model_says_what_a_cold_one_says(folder: Path, tmp_path: Path) -> None:
+    (name,) = draw_pictures(tmp_path / "pictures", 1)
+    cold, warm = EdgeModel.load(folder), EdgeModel.load(folder)
+    warm.warm()
+    a, b = (m.code(see(m, tmp_path / "pictures" / name)).payload for m in (cold, warm))
+    assert a == b
+
+
 def test_latents_beyond_the_tables_are_clipped(folder: Path) -> None:
     model = EdgeModel.load(folder)
     heat = np.ones((8, 8), np.float32)

@@ -15,6 +15,7 @@ index by then, and after a crash the index is built from the very lines that it 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -200,10 +201,12 @@ class CommitLog:
                 self._thread, self._write, [record for record, _ in group]
             )
         except Exception as error:
-            _log.error("results not written", folder=str(self._folder), error=str(error))
             for record, written in group:
                 del self._writing[record.result.key]
                 _fail(written, CommitFailedError(f"the result could not be written: {error}"))
+            # Whoever waits has been told; a log that can't be written either must not end this.
+            with contextlib.suppress(OSError, ValueError):
+                _log.error("results not written", folder=str(self._folder), error=str(error))
             return
         for (record, written), place in zip(group, places, strict=True):
             key = record.result.key

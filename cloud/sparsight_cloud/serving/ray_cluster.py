@@ -6,8 +6,8 @@
           └ this process is connected already ─────────────────> close: the connection stays
 
 Everything that Ray does while we wait happens in one thread. It also keeps our own cluster alive:
-the kernel ends Ray's processes with the thread that started them, so a killed gateway leaves none,
-and its folder is removed by a shell that waits for our end of a pipe to close.
+the kernel ends it with the thread that started it, so a killed gateway leaves nothing. What Ray
+leaves then is removed by a shell that waits for our end of a pipe to close.
 """
 
 from __future__ import annotations
@@ -39,8 +39,19 @@ _FOLDER_CHARS = 20  # Ray's sockets lie 85 characters deeper, and the kernel all
 _ANSWER_S = 5.0
 _SHOWN_CHARS = 300  # of Ray's own words, which may be pages
 
-# Waits until nobody holds the other end, then until Ray's last process has written its last file.
-_SWEEP = 'read -r _; for _ in 1 2 3 4 5 6 7 8 9; do rm -rf -- "$0"; sleep 1; done; rm -rf -- "$0"'
+# Waits until nobody holds the other end. Most of Ray ends within three seconds then; two of its
+# processes, known by the logs that they have open, would try for a minute to reach the others.
+_SWEEP = """
+read -r _
+sleep 3
+for process in /proc/[0-9]*; do
+    if ls -l "$process/fd" 2>/dev/null | grep -qF -- "-> $0/"; then
+        kill -KILL "${process#/proc/}"
+    fi
+done
+sleep 1
+rm -rf -- "$0"
+"""
 
 
 class RayCluster:
@@ -197,8 +208,6 @@ def _set_environment(*, private: bool) -> None:
         return
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    # So long do Ray's agents outlive a gateway that was killed, a minute without.
-    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
     # As on those systems: one machine, addressed by its loopback, where its ports then are as well.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 

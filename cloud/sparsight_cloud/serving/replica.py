@@ -49,12 +49,15 @@ class BundleReplica:
 
     @classmethod
     def from_bundles(cls, folders: Sequence[Path]) -> BundleReplica:
-        """Load bundles.
+        """Load bundles, and warm them.
 
         Raises:
             BundleError: One is missing, damaged, or has no codec.
         """
-        return cls([CloudHalf.from_bundle(folder) for folder in folders])
+        halves = [CloudHalf.from_bundle(folder) for folder in folders]
+        for half in halves:
+            half.warm()
+        return cls(halves)
 
     def run(self, frames: Sequence[FrameFeatures], /) -> list[Answer]:
         """Answer some frames, those of a bundle in one forward pass."""

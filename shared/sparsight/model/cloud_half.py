@@ -13,18 +13,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from sparsight.bundle import Manifest
-from sparsight.codec.payload import CodedFrame
+from sparsight.codec.payload import CodedFrame, decode, encode
 from sparsight.detections import Detections
 from sparsight.errors import BundleError, UsageError
-from sparsight.geometry import Letterbox
+from sparsight.geometry import CELL_PX, Letterbox
+from sparsight.model.bottleneck import LATENT_LEVEL
 from sparsight.model.coding import FrameCodec, kept_of
 from sparsight.model.detector import Detector
 from sparsight.model.merge import merge
-from sparsight.model.passes import SplitPass
+from sparsight.model.passes import Kept, SplitPass
 from sparsight.settings import DetectSettings
+from sparsight.slicer import Patches
+
+WARM_PX = 256
+"""Side of the frame that a loaded model is warmed with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,18 @@ class CloudHalf:
                 "`stage: bottleneck` (docs/data.md) or take another bundle"
             )
         return cls(detector, detector.codec, detector.manifest)
+
+    def warm(self) -> None:
+        """Answer a made-up frame, so that the first real one does not wait for compilers."""
+        grid_hw, patch_hw = (WARM_PX // CELL_PX,) * 2, self.settings.slicer.patch_hw
+        origin = Patches(np.zeros((1, 2), np.int32), np.ones(1, np.float32), patch_hw, grid_hw)
+        kept = Kept(origin, origin.union())
+        low = torch.zeros(
+            len(self.codec.steps_of(0)), *(v >> LATENT_LEVEL for v in grid_hw), dtype=torch.int8
+        )
+        payload = encode(self.codec.code_latents(low, kept, 0), self.codec.tables, self.manifest.id)
+        box = Letterbox.fit((WARM_PX, WARM_PX), WARM_PX)
+        self.run([Arrived(decode(payload, self.codec.tables), box)])
 
     @torch.inference_mode()
     def run(self, frames: Sequence[Arrived]) -> list[Detections]:

@@ -4,11 +4,11 @@
     steps float32 [K] ────────────────────────────────┴─ analysis ─ / steps ─ round ─ clip
                                                              └─> latents int8 [1, K, H/16, W/16]
 
-P3 is an output as well: a detector that runs in one process asks for it, and what nobody asks for
-is not computed. H and W are free, multiples of 32. The graph is written from the bundle's
-half-precision weights, so that the device and the cloud's torch run the same numbers, and it is
-checked in onnxruntime before it is kept. It holds only operators that TensorRT has too; precision
-is the graph's (design runtimes.md §1).
+P3 is an output as well, for a detector that runs in one process; a device leaves it. H and W are
+free, multiples of 32. The graph is written from the bundle's half-precision weights, so that the
+device and the cloud's torch run the same numbers, and it is checked in onnxruntime before it is
+kept. It holds only operators that TensorRT has too; precision is the graph's (design runtimes.md
+§1).
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def export_edge(network: Network, file: Path) -> None:
     level = quiet.level
     quiet.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.enable_grad():  # `CellConv2d` as it is written
             warnings.simplefilter("ignore")  # torch's own, about its own passes
             program = torch.onnx.export(
                 half,

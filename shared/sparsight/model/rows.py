@@ -43,10 +43,10 @@ def conv_rows(
     if weight.shape[1] == 1 and channels > 1:
         by_tap = weight.flatten(1).t()
         if on_cpu:
-            out: Tensor = _DepthwiseRows.apply(x, by_tap, table)
-        else:
-            padded = torch.cat([x, x.new_zeros(1, channels)])
-            out = torch.stack([padded[table[:, t]] * by_tap[t] for t in range(taps)]).sum(0)
+            out: Tensor = _DepthwiseRows.apply(x, by_tap, bias, table)
+            return out
+        padded = torch.cat([x, x.new_zeros(1, channels)])
+        out = torch.stack([padded[table[:, t]] * by_tap[t] for t in range(taps)]).sum(0)
         return out if bias is None else out + bias
     flat_weight = weight.permute(0, 2, 3, 1).flatten(1)
     if on_cpu and not torch.is_grad_enabled():
@@ -82,6 +82,26 @@ def take_rows(x: Float[Tensor, "n c"], index: Int64[Tensor, " m"]) -> Float[Tens
     return out
 
 
+def neighbour_table(
+    row_map: Int64[Tensor, " cells"],
+    nowhere: int,
+    out: Int64[Tensor, " m"],
+    sides: tuple[int, int, int, int, int, int, int],
+) -> Int64[Tensor, "m taps"]:
+    """Rows under each tap of a kernel, on a CPU.
+
+    Args:
+        row_map: Row of each cell of the input's whole map.
+        nowhere: What stands for a row of zeros: how many rows there are.
+        out: Flat index of each output cell in its own whole map.
+        sides: Height and width of the input, of the output; kernel, stride, zeros before.
+    """
+    kernel = sides[4]
+    table = torch.empty((len(out), kernel * kernel), dtype=torch.int64)
+    _neighbours(row_map.numpy(), nowhere, out.numpy(), sides, table.numpy())
+    return table
+
+
 class _TakeRows(torch.autograd.Function):
     # index_select needs a copy of x with the row of zeros, and its backward sorts; two plain loops
     # do better.
@@ -104,15 +124,17 @@ class _TakeRows(torch.autograd.Function):
 
 class _DepthwiseRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, by_tap: Tensor, table: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, by_tap: Tensor, bias: Tensor | None, table: Tensor) -> Tensor:
         x, by_tap = x.detach().contiguous(), by_tap.detach().contiguous()
         ctx.save_for_backward(x, by_tap, table)
-        out = torch.zeros((len(table), x.shape[1]))
-        _depthwise(x.numpy(), by_tap.numpy(), table.numpy(), out.numpy())
+        ctx.biased = bias is not None
+        start = x.new_zeros(x.shape[1]) if bias is None else bias.detach()
+        out = torch.empty((len(table), x.shape[1]))
+        _depthwise(x.numpy(), by_tap.numpy(), start.numpy(), table.numpy(), out.numpy())
         return out
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
         x, by_tap, table = ctx.saved_tensors
         back, back_weight = torch.zeros_like(x), torch.zeros_like(by_tap)
         _depthwise_back(
@@ -123,7 +145,26 @@ class _DepthwiseRows(torch.autograd.Function):
             back.numpy(),
             back_weight.numpy(),
         )
-        return back, back_weight, None
+        return back, back_weight, grads[0].sum(0) if ctx.biased else None, None
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _neighbours(
+    row_map: Int64[np.ndarray, " cells"],
+    nowhere: int,
+    out: Int64[np.ndarray, " m"],
+    sides: tuple[int, int, int, int, int, int, int],
+    table: Int64[np.ndarray, "m taps"],
+) -> None:
+    h, w, oh, ow, kernel, stride, pad = sides
+    for m in range(len(out)):
+        frame, rest = divmod(out[m], oh * ow)
+        y0, x0 = rest // ow * stride - pad, rest % ow * stride - pad
+        for dy in range(kernel):
+            for dx in range(kernel):
+                y, x = y0 + dy, x0 + dx
+                inside = 0 <= y < h and 0 <= x < w
+                table[m, dy * kernel + dx] = row_map[(frame * h + y) * w + x] if inside else nowhere
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -154,6 +195,7 @@ def _scatter_add(
 def _depthwise(
     x: Float32[np.ndarray, "n c"],
     weight: Float32[np.ndarray, "taps c"],
+    start: Float32[np.ndarray, " c"],
     table: Int64[np.ndarray, "m taps"],
     out: Float32[np.ndarray, "m c"],
 ) -> None:
@@ -162,6 +204,8 @@ def _depthwise(
     n, channels = x.shape
     for m in range(table.shape[0]):
         row = out[m]
+        for c in range(channels):
+            row[c] = start[c]
         for t in range(table.shape[1]):
             source = table[m, t]
             if source < n:

@@ -31,7 +31,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sparsight.model.rows import conv_rows, take_rows
+from sparsight.model.rows import conv_rows, neighbour_table, take_rows
 
 LEVELS = 3
 """P3, P4 and P5: strides 8, 16 and 32."""
@@ -83,6 +83,12 @@ class CellArea:
             _, h, w = self.shapes[level]
             _, oh, ow = self.shapes[level + stride - 1]
             out = self.rows[level + stride - 1]
+            if out.device.type == "cpu":
+                sides = (h, w, oh, ow, kernel, stride, pad)
+                self._tables[key] = neighbour_table(
+                    self.row_map(level), len(self.rows[level]), out, sides
+                )
+                return self._tables[key]
             tap = torch.arange(kernel, device=out.device) - pad
             y = (out // ow % oh * stride)[:, None] + tap
             x = (out % ow * stride)[:, None] + tap
@@ -228,9 +234,10 @@ class CellConv2d(nn.Conv2d):
         if not self.same or self.stride[0] == 1:
             return F.conv2d(x, weight, self.bias, self.stride, self.padding, groups=self.groups)
         before = self.pad_before
-        if self.groups > 1:
+        if self.groups > 1 and not torch.is_grad_enabled() and x.device.type != "meta":
             # A zero row and column before the kernel make its padding symmetric: no padded copy of
-            # the widest maps there are, a tenth of the stem's time.
+            # the widest maps there are, a tenth of the stem's time. These zeros are no part of the
+            # model: they are neither counted (`cost`) nor exported.
             return F.conv2d(
                 x, F.pad(weight, (1, 0, 1, 0)), self.bias, 2, before + 1, groups=self.groups
             )

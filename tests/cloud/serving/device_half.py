@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from tests.split import STEPS, scene
 
 from sparsight.codec.payload import encode
@@ -34,10 +33,11 @@ class DeviceHalf:
         picture = scene(20 + seq)
         rate = seq % len(STEPS)
         (result,) = detector.detect([picture], replace(detector.settings, rate=rate))
-        image = torch.from_numpy(letterbox(picture, result.letterbox)).permute(2, 0, 1)[None]
-        with torch.inference_mode():
-            kept = Kept(result.patches, result.heat >= detector.settings.mark)
-            coded = detector.codec.code(detector.network.stem(image), kept, rate)
+        image = letterbox(picture, result.letterbox)
+        latents = detector._device_half.look(detector.network, image, rate).latents
+        assert latents is not None
+        kept = Kept(result.patches, result.heat >= detector.settings.mark)
+        coded = detector.codec.code_latents(latents, kept, rate)
         return replace(
             a_frame(seq),
             letterbox=result.letterbox,

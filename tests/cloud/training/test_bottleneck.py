@@ -196,13 +196,13 @@ def test_a_slicer_of_its_own_is_not_to_be_had(
     assert not (tmp_path / "b").exists()
 
 
-def test_a_checkpoint_is_for_the_detector_that_judged_it(ran: Ran, tmp_path: Path) -> None:
+def test_a_checkpoint_is_for_the_stem_that_it_codes(ran: Ran, tmp_path: Path) -> None:
     # The same settings, other weights: every number would be wrong and nothing would say so.
     other = tmp_path / "other"
     shutil.copytree(ran.bundle, other)
     detector = Detector.from_bundle(ran.bundle)
     with torch.no_grad():
-        detector.network.seeker.tell.weight.mul_(1.5)
+        next(detector.network.stem.units.parameters()).mul_(1.5)
     rewrite(other, detector)
     checkpoint = ran.folder / "out" / CHECKPOINT
     with pytest.raises(TrainingError, match="was trained for the stem of another detector"):

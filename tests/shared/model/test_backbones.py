@@ -192,5 +192,5 @@ def test_weights_that_do_not_fit_the_model_are_refused(
     save_weights(network, tmp_path / WEIGHTS)
     other = network.settings.model_copy(update={"neck_channels": 24})
     write_bundle(tmp_path, other, DetectSettings(), name="wrong", card="c")
-    with pytest.raises(BundleError, match=r"model\.safetensors: does not fit model\.yaml"):
+    with pytest.raises(BundleError, match=r"cloud\.safetensors: does not fit model\.yaml"):
         Detector.from_bundle(tmp_path)

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
-import torch
 from tests.split import LONG_SIDE_PX, STEPS, scene, write_split_bundle
 
 from sparsight.bundle import EDGE, TABLES, open_bundle
@@ -36,11 +35,11 @@ def arrived(detector: Detector, frame: np.ndarray, rate: int = 0) -> Arrived:
     """A frame through the device's half, as bytes and back."""
     assert detector.codec is not None and detector.manifest is not None
     (result,) = detector.detect([frame], dataclasses.replace(detector.settings, rate=rate))
-    image = torch.from_numpy(letterbox(frame, result.letterbox)).permute(2, 0, 1)[None]
-    with torch.inference_mode():
-        p3 = detector.network.stem(image)
-        kept = Kept(result.patches, result.heat >= detector.settings.mark)
-        coded = detector.codec.code(p3, kept, rate)
+    image = letterbox(frame, result.letterbox)
+    latents = detector._device_half.look(detector.network, image, rate).latents
+    assert latents is not None
+    kept = Kept(result.patches, result.heat >= detector.settings.mark)
+    coded = detector.codec.code_latents(latents, kept, rate)
     data = encode(coded, detector.codec.tables, detector.manifest.id)
     assert len(data) == result.payload_bytes
     return Arrived(decode(data, detector.codec.tables), result.letterbox)
@@ -136,3 +135,7 @@ def test_what_does_not_fit_is_refused(
     graph.write_bytes((split_bundle / EDGE).read_bytes())
     with pytest.raises(BundleError, match=r"edge\.onnx: was changed or damaged"):
         CloudHalf.from_bundle(tmp_path / "other")
+
+
+def test_warming_answers_nobody(half: CloudHalf) -> None:
+    half.warm()
