@@ -42,6 +42,7 @@ def test_changes_replace_the_files_values_and_steps_take_minutes_out(tmp_path: P
         ({"crop": {"scale": [2, 1]}}, ["crop.scale", "low <= high", "got (2.0, 1.0)"]),
         ({"patches": {"cells": [10]}}, ["patches.cells", "multiples of 4", "got (10,)"]),
         ({"batch": 3}, ["batch", "multiple of processes (2)", "got 3"]),
+        ({"model": {"learn": "cloud"}}, ["model.start", "expected a bundle", "got none"]),
         ({"seeker_loss": "mse"}, ["seeker_loss", "'bce' or 'focal_dice'", "got 'mse'"]),
         ({"data": {"annotations": "a.json"}}, ["data.images", "missing"]),
     ],

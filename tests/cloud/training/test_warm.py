@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from sparsight.bundle import WEIGHTS, write_bundle
+from sparsight.bundle import WEIGHTS, open_bundle, write_bundle
 from sparsight.errors import BundleError, TrainingError
 from sparsight.model.detector import Detector, save_weights
 from sparsight.model.network import Network
 from sparsight.settings import DetectSettings, ModelSettings
+from sparsight_cloud.training.export import bundle_from_checkpoint
 from sparsight_cloud.training.loop import CHECKPOINT, Loop
 from sparsight_cloud.training.run import run_training
 from sparsight_cloud.training.step import Batch, batch_of, cut_by_seeker
@@ -108,6 +109,24 @@ def test_a_run_starts_from_it_once(given_bundle: Path, tmp_path: Path) -> None:
     (config.out / CHECKPOINT).unlink()
     with pytest.raises(BundleError, match="no bundle here"):
         Loop(0, 1, longer, sampler, CPU)
+
+
+def test_the_clouds_part_learns_alone(given_bundle: Path, tmp_path: Path) -> None:
+    model = {**SMALL, "start": str(given_bundle), "learn": "cloud"}
+    config, sampler = a_run(tmp_path / "set", model=model, steps=4, out="cloud")
+    run_training(config, sampler, Notebook())
+    manifest = open_bundle(given_bundle).manifest
+    bundle_from_checkpoint(
+        config.out / CHECKPOINT,
+        tmp_path / "b",
+        name="b",
+        card="b",
+        detect=manifest.detect_settings(),
+    )
+    before = Detector.from_bundle(given_bundle).network.state_dict()
+    after = Detector.from_bundle(tmp_path / "b").network.state_dict()
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"trunk", "neck", "head"}
 
 
 def test_a_bundle_of_another_make_is_refused(given_bundle: Path, tmp_path: Path) -> None:

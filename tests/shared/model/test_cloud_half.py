@@ -137,5 +137,13 @@ def test_what_does_not_fit_is_refused(
         CloudHalf.from_bundle(tmp_path / "other")
 
 
-def test_warming_answers_nobody(half: CloudHalf) -> None:
-    half.warm()
+def test_a_warm_half_answers_as_a_cold_one(
+    detector: Detector, half: CloudHalf, split_bundle: Path
+) -> None:
+    warm = CloudHalf.from_bundle(split_bundle)
+    warm.warm()
+    one = arrived(detector, FRAMES[0])
+    (a,), (b,) = half.run([one]), warm.run([one])
+    assert len(a) > 3
+    np.testing.assert_array_equal(a.xyxy, b.xyxy)
+    np.testing.assert_array_equal(a.scores, b.scores)
