@@ -16,17 +16,16 @@ import numpy as np
 from jaxtyping import UInt8
 
 from sparsight.bundle import EDGE, TABLES, open_bundle
-from sparsight.codec.payload import CodedFrame, encode
+from sparsight.codec.cut import cut_frame
+from sparsight.codec.payload import encode
 from sparsight.codec.tables import Tables
 from sparsight.errors import BundleError, UsageError
-from sparsight.geometry import CELL_PX, Letterbox
+from sparsight.geometry import Letterbox
 from sparsight.pictures import letterbox
 from sparsight.settings import DetectSettings
 from sparsight.slicer import slice_heat
-from sparsight_edge.engine.engine import LATENT_PX, Engine, Maps
+from sparsight_edge.engine.engine import Engine, Maps
 from sparsight_edge.engine.onnx import OnnxEngine
-
-_LATENT_CELLS = LATENT_PX // CELL_PX
 
 WARM_PX = 256
 """Side of the frame that a loaded model is warmed with."""
@@ -125,17 +124,8 @@ class EdgeModel:
             BundleError: The heat or the latents are not what the bundle promises.
         """
         patches = slice_heat(maps.heat, self.settings.slicer)
-        union = patches.union()
-        low, high = self.tables.limits(self.rate)
-        # Patches start at multiples of four cells, so every latent cell is wholly in or out.
-        inside = maps.latents[:, union[::_LATENT_CELLS, ::_LATENT_CELLS]]
-        frame = CodedFrame(
-            rate=self.rate,
-            grid_hw=patches.grid_hw,
-            patch_hw=patches.size_hw,
-            origins_yx=patches.origins_yx,
-            marks=(maps.heat >= self.settings.mark) & union,
-            latents=np.clip(inside, low[:, None], high[:, None]),
+        frame = cut_frame(
+            maps.latents, patches, maps.heat >= self.settings.mark, self.tables, self.rate
         )
         payload = encode(frame, self.tables, self.bundle_id)
-        return Coded(payload, len(patches), float(union.mean()))
+        return Coded(payload, len(patches), patches.kept_area)

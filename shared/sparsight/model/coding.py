@@ -18,10 +18,11 @@ from jaxtyping import Float, Int8
 from torch import Tensor
 
 from sparsight.bundle import TABLES, Bundle
+from sparsight.codec.cut import cut_frame
 from sparsight.codec.payload import CodedFrame
 from sparsight.codec.tables import Tables
 from sparsight.errors import UsageError
-from sparsight.model.bottleneck import LATENT_LEVEL, Bottleneck, quantised
+from sparsight.model.bottleneck import Bottleneck, quantised
 from sparsight.model.passes import Kept
 from sparsight.model.sparse import CellArea
 from sparsight.slicer import Patches
@@ -67,18 +68,7 @@ class FrameCodec:
 
     def code_latents(self, latents: Int8[Tensor, "k _ _"], kept: Kept, rate: int) -> CodedFrame:
         """Likewise from the latents of the whole frame."""
-        low, high = self.tables.limits(rate)
-        union = kept.patches.union()
-        coarse = torch.from_numpy(union[:: 1 << LATENT_LEVEL, :: 1 << LATENT_LEVEL].copy())
-        inside = latents[:, coarse.to(latents.device)].cpu().numpy()
-        return CodedFrame(
-            rate=rate,
-            grid_hw=kept.patches.grid_hw,
-            patch_hw=kept.patches.size_hw,
-            origins_yx=kept.patches.origins_yx,
-            marks=kept.marks & union,
-            latents=np.clip(inside, low[:, None], high[:, None]),
-        )
+        return cut_frame(latents.cpu().numpy(), kept.patches, kept.marks, self.tables, rate)
 
     def rows(self, frames: Sequence[CodedFrame], area: CellArea) -> Float[Tensor, "n c 1 1"]:
         """P3 of the kept cells of some frames.
