@@ -167,6 +167,8 @@ class RayCluster:
     def _disconnect(self) -> None:
         ray = sys.modules.get("ray")
         if ray is not None and self._ours:
+            # Its client's loop may outlive what it asks, and would say so with a traceback.
+            logging.getLogger("ray.serve").setLevel(logging.CRITICAL)
             ray.shutdown()
             self._ours = False
         if self._folder is not None:

@@ -2,12 +2,14 @@
 
     gateway: Model ─ by name ─> Ray ─> replica's process: load ─> run, run, run ...
 
-Serve calls a plain method in one thread, so a second batch waits beside the first. This module does
-not import Ray: it is what Ray imports.
+Serve calls a plain method in a thread for each call. A second batch waits for the first all the
+same: two at once on one processor would both take twice as long, and hold the memory of two. This
+module does not import Ray: it is what Ray imports.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -88,6 +90,7 @@ class RayReplica:
         """
         if on_loopback:
             listen_on_loopback()
+        self._one_at_a_time = threading.Lock()
         try:
             self._replica = load()
         except Exception as error:
@@ -95,10 +98,11 @@ class RayReplica:
 
     def run(self, frames: list[FrameFeatures]) -> Computed | Broken:
         """Answer a batch."""
-        try:
-            return Computed.by(self._replica, frames)
-        except Exception as error:
-            return Broken(_one_line(error))
+        with self._one_at_a_time:
+            try:
+                return Computed.by(self._replica, frames)
+            except Exception as error:
+                return Broken(_one_line(error))
 
 
 def listen_on_loopback() -> None:
