@@ -1,6 +1,6 @@
 """What a payload would take if its coder were perfect: the entropy under the bundle's own tables.
 
-payload ─ decode ─> marks, latents ─ -log2(frequency / 2**14) of each, added up ─> bytes
+payload ─ decode ─> marks, latents ─ contexts ─ -log2(frequency / 2**14) of each ─ + ─> bytes
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sparsight.codec.marks import contexts
-from sparsight.codec.payload import decode, peek
+from sparsight.codec.payload import coded_symbols, decode, peek
 from sparsight.codec.rans import PROBABILITY_BITS
 from sparsight.codec.tables import Tables
 from sparsight.errors import UsageError
@@ -51,17 +50,9 @@ def measure_coded(tables: Tables, payloads: Sequence[bytes]) -> CodedBytes:
         if not head.patches:
             continue
         coded_bytes += _STATES_BYTES + _WORD_BYTES * head.words
-        freqs = np.diff(tables.coder(head.rate).starts)
-        symbols = frame.latents.astype(np.int64) - tables.low[head.rate][:, None].astype(np.int64)
-        union = frame.union()
-        used = np.concatenate(
-            (
-                np.take_along_axis(freqs[: tables.channels], symbols, 1).ravel(),
-                freqs[
-                    tables.channels + contexts(frame.marks)[union], frame.marks[union].astype(int)
-                ],
-            )
-        )
+        symbols, rows = coded_symbols(frame, frame.union(), tables)
+        starts = tables.coder.starts
+        used = starts[rows, symbols + 1] - starts[rows, symbols]
         bits += float((PROBABILITY_BITS - np.log2(used)).sum())
     (rate,) = rates
     if not bits:

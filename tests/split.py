@@ -8,18 +8,21 @@ from jaxtyping import UInt8
 from torch import nn
 
 from sparsight.bundle import EDGE, TABLES, WEIGHTS, Manifest, Rate, write_bundle
-from sparsight.codec.tables import Tables
 from sparsight.model.bottleneck import Residual
 from sparsight.model.detector import save_weights
 from sparsight.model.export import export_edge
 from sparsight.model.network import Network
 from sparsight.settings import CodecSettings, DetectSettings, ModelSettings
 from sparsight.slicer import SlicerSettings
-from sparsight_cloud.training.codec_bundle import count_symbols
+from sparsight_cloud.training.codec_bundle import learn_tables, seen_frames
 
 LONG_SIDE_PX = 256
 CHANNELS = 8
 STEPS = (0.5, 1.0, 2.0)
+"""Of zone 0 at each rate."""
+
+ZONE_STEPS = (1.0, 1.5, 2.5)
+"""Steps of each zone, in those of zone 0."""
 DETECT = DetectSettings(
     long_side_px=LONG_SIDE_PX,
     mark=0.5,
@@ -72,8 +75,9 @@ def write_split_bundle(folder: Path, seed: int = 3, detect: DetectSettings = DET
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(network, folder / WEIGHTS)
     export_edge(network, folder / EDGE)
-    steps = torch.tensor(STEPS)[:, None].expand(len(STEPS), CHANNELS)
+    zones = torch.tensor(STEPS)[:, None] * torch.tensor(ZONE_STEPS)
+    steps = zones[..., None].repeat(1, 1, CHANNELS)
     frames = [scene(i) for i in range(8)]
-    Tables.fit(*count_symbols(network, detect, steps, frames)).save(folder / TABLES)
-    rates = tuple(Rate(steps=(step,) * CHANNELS) for step in STEPS)
+    learn_tables(*seen_frames(network, detect, steps, frames), steps).save(folder / TABLES)
+    rates = tuple(Rate(steps=tuple(tuple(zone) for zone in rate)) for rate in steps.tolist())
     return write_bundle(folder, settings, detect, name="split", card="# split\n", rates=rates)

@@ -45,8 +45,11 @@ def run(
     cloud: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the cloud's gateway is.")],
     bundle: Annotated[Path, typer.Option(help="Folder of the bundle; the cloud needs it too.")],
     rate: Annotated[
-        int, typer.Option(min=0, help="Quality level of the codec; 0 is the finest.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0, help="Quality level of the codec, 0 is the finest; the middle one without."
+        ),
+    ] = None,
     spool: Annotated[
         Path | None,
         typer.Option(help="Folder for frames until they are answered; ./spool-DEVICE without."),

@@ -2,7 +2,7 @@
 
     frame ─ letterbox ─> input ─ engine ─> heat, latents
                                              │
-             payload <─ encode <─ union, marks, clipped latents <─ slicer: heat -> patches
+         payload <─ encode <─ union, marks, their zones' latents <─ slicer: heat -> patches
 
 The three steps are apart since each has its own thread.
 """
@@ -67,12 +67,12 @@ class EdgeModel:
     tables: Tables
 
     @classmethod
-    def load(cls, folder: Path, rate: int = 0, threads: int = 1) -> EdgeModel:
+    def load(cls, folder: Path, rate: int | None = None, threads: int = 1) -> EdgeModel:
         """Load a bundle; every file of it is checked first.
 
         Args:
             folder: The bundle.
-            rate: Index of the quality level, 0 the finest.
+            rate: Index of the quality level, 0 the finest; None is `Manifest.default_rate`.
             threads: Of the engine.
 
         Raises:
@@ -86,15 +86,17 @@ class EdgeModel:
                 f"{folder}: this bundle has no device half (no rates in its manifest); train and "
                 "build one with a bottleneck"
             )
+        if rate is None:
+            rate = bundle.manifest.default_rate
         if not 0 <= rate < len(rates):
             raise UsageError(
                 f"rate: this bundle has 0 (the finest) to {len(rates) - 1}, got {rate}"
             )
         tables = Tables.load(folder / TABLES)
-        if (tables.rates, tables.channels) != (len(rates), len(rates[rate].steps)):
+        if (tables.rates, tables.channels) != (len(rates), rates[rate].channels):
             raise BundleError(
                 f"{folder / TABLES}: has {tables.rates} rates of {tables.channels} channels, the "
-                f"manifest {len(rates)} of {len(rates[rate].steps)}; write the bundle again"
+                f"manifest {len(rates)} of {rates[rate].channels}; write the bundle again"
             )
         return cls(
             bundle.manifest.id,

@@ -19,26 +19,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from sparsight.codec.zones import ZONES
 from sparsight.errors import BundleError, UsageError
 from sparsight.settings import DetectSettings, ModelSettings
 from sparsight.slicer import SlicerSettings
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST, MODEL, WEIGHTS, CARD = "manifest.json", "model.yaml", "cloud.safetensors", "card.md"
 EDGE, TABLES = "edge.onnx", "tables.npz"
 MANIFEST_BYTES_MAX = 1 << 20
+
+_Step = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Steps = Annotated[tuple[_Step, ...], Field(min_length=1, max_length=256)]
 
 
 class Rate(BaseModel):
     """One of the codec's quality levels; the first is the finest.
 
     Attributes:
-        steps: Step size of each channel of the latents.
+        steps: Of each zone (`codec.zones`), the step size of each channel of the latents.
         bytes_per_frame: Mean payload on the frames that the bundle was judged on.
         ap: COCO AP there, from 0 to 1.
         ap50: AP at IoU 0.5.
@@ -46,10 +50,23 @@ class Rate(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: tuple[PositiveFloat, ...] = Field(min_length=1, max_length=256)
+    steps: tuple[_Steps, ...] = Field(min_length=ZONES, max_length=ZONES)
     bytes_per_frame: float | None = Field(None, ge=0)
     ap: float | None = Field(None, ge=0, le=1)
     ap50: float | None = Field(None, ge=0, le=1)
+
+    @property
+    def channels(self) -> int:
+        """How many channels the latents have."""
+        return len(self.steps[0])
+
+    @field_validator("steps")
+    @classmethod
+    def _same_channels(cls, steps: tuple[_Steps, ...]) -> tuple[_Steps, ...]:
+        if len({len(zone) for zone in steps}) > 1:
+            came = ", ".join(str(len(zone)) for zone in steps)
+            raise ValueError(f"expected as many steps in each zone, got {came}")
+        return steps
 
 
 class Manifest(BaseModel):
@@ -84,6 +101,11 @@ class Manifest(BaseModel):
     rates: tuple[Rate, ...] = Field((), max_length=16)
     sha256: dict[str, str]
     id: str = ""
+
+    @property
+    def default_rate(self) -> int:
+        """The rate of devices that aren't told another: the middle one, of two the coarser."""
+        return len(self.rates) // 2
 
     def own_id(self) -> str:
         """The id that this manifest must carry."""
@@ -198,7 +220,7 @@ def open_bundle(folder: Path) -> Bundle:
             f"{folder}: {MODEL} and {MANIFEST} name different classes; write the bundle again"
         )
     channels = model.codec.channels if model.codec else 0
-    if any(len(rate.steps) != channels for rate in manifest.rates):
+    if any(rate.channels != channels for rate in manifest.rates):
         raise BundleError(
             f"{folder}: {MANIFEST} has rates for other than the {channels} latent channels of "
             f"{MODEL}; write the bundle again"

@@ -53,6 +53,8 @@ def show(
     height, width = manifest.patch_hw
     table.add_row("patches", f"{height}x{width} cells, threshold {manifest.threshold:g}")
     table.add_row("head", f"where the heat is {manifest.mark:g} or more")
+    if manifest.rates:
+        table.add_row("devices send", f"rate {manifest.default_rate}, unless told another")
     for name in manifest.sha256:
         size_kb = (bundle.folder / name).stat().st_size / 1e3
         table.add_row(name, f"{size_kb:,.1f} kB")

@@ -1,10 +1,12 @@
 """`edge.onnx` opened in onnxruntime: what a device and a detector on a CPU share of it.
 
     image uint8   [1, h, w, 3] ─┐            ┌─> heat    float32 [1, h/8, w/8]
-    steps float32 [k] ──────────┴─ the graph ┼─> latents int8    [1, k, h/16, w/16]
+    steps float32 [3, k] ───────┴─ the graph ┼─> latents int8    [1, 3, k, h/16, w/16]
                                              └─> p3      float32 [1, c, h/8, w/8]
 
-Normalisation, rounding and clipping are in the graph. All of it is computed whatever is asked for.
+The latents come three times, in the steps of each zone (`codec.zones`): the zone of a cell depends
+on the patches, which are chosen when the graph has run. Normalisation, rounding and clipping are in
+the graph. All of it is computed whatever is asked for.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from sparsight.codec.zones import ZONES
 from sparsight.errors import BundleError
 
 # From 1.29 on it tells its makers of every start and every model, over the network, unless this is
@@ -27,8 +30,8 @@ import onnxruntime as ort
 _ERRORS_ONLY = 3
 
 # Name, element type and number of axes.
-_INPUTS = {"image": ("tensor(uint8)", 4), "steps": ("tensor(float)", 1)}
-_OUTPUTS = {"heat": ("tensor(float)", 3), "latents": ("tensor(int8)", 4)}
+_INPUTS = {"image": ("tensor(uint8)", 4), "steps": ("tensor(float)", 2)}
+_OUTPUTS = {"heat": ("tensor(float)", 3), "latents": ("tensor(int8)", 5)}
 _MORE = {"p3": ("tensor(float)", 4)}  # only a detector in one process asks for it
 
 
@@ -45,7 +48,7 @@ class Graph:
 
         Args:
             file: The bundle's `edge.onnx`.
-            channels: How many step sizes it is to take.
+            channels: How many step sizes of each zone it is to take.
             threads: Threads inside an operator.
 
         Raises:
@@ -111,13 +114,14 @@ def _check(file: Path, session: ort.InferenceSession, channels: int) -> None:
                 f"got {_say(got)}"
             )
     axes = {one.name: one.shape for one in [*session.get_inputs(), *session.get_outputs()]}
-    for name, axis in (("steps", 0), ("latents", 1)):
-        size = axes[name][axis]
-        if isinstance(size, int) and size != channels:
-            raise BundleError(
-                f"{file}: has {size} channels of latents, the bundle's rate has {channels}; "
-                "its files are of different models"
-            )
+    for what, at, wanted_size in (("zones", 0, ZONES), ("channels", 1, channels)):
+        for name, first in (("steps", 0), ("latents", 1)):
+            size = axes[name][first + at]
+            if isinstance(size, int) and size != wanted_size:
+                raise BundleError(
+                    f"{file}: has {size} {what} of latents, the bundle's rate has {wanted_size}; "
+                    "its files are of different models"
+                )
 
 
 def _say(tensors: Mapping[str, tuple[str, int]]) -> str:

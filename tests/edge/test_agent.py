@@ -65,7 +65,7 @@ class SlowEngine:
         height, width = image.shape[:2]
         return Maps(
             np.full((height // 8, width // 8), 0.9, np.float32),
-            np.zeros((4, height // 16, width // 16), np.int8),
+            np.zeros((3, 4, height // 16, width // 16), np.int8),
         )
 
 
@@ -152,7 +152,7 @@ def test_every_picture_becomes_a_frame_in_the_cloud(
     assert cloud.acked == set(cloud.committed)
     for frame in cloud.committed.values():
         assert frame.stream == "main" and frame.letterbox.frame_hw == (144, 256)
-        assert decode(frame.payload, model.tables).rate == frame.rate == 0
+        assert decode(frame.payload, model.tables).rate == frame.rate == model.rate == 1
     assert sum(len(f.payload) for f in cloud.committed.values()) == done.payload_bytes
     assert done.times["engine"].frames == done.times["spool"].frames == 10
 

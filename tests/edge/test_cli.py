@@ -103,11 +103,11 @@ def test_the_table_at_the_end(
     cloud: SmallCloud, bundle: Path, pictures: Path, tmp_path: Path
 ) -> None:
     code, said, err = finish(
-        start(*options(tmp_path, bundle, pictures, cloud.address), "--max-frames", 3, "--rate", 1)
+        start(*options(tmp_path, bundle, pictures, cloud.address), "--max-frames", 3, "--rate", 0)
     )
     assert code == 0, err
     assert re.search(r"frames acknowledged\W+3\b", said)
-    assert {frame.rate for frame in cloud.committed.values()} == {1}
+    assert {frame.rate for frame in cloud.committed.values()} == {0}
 
 
 def test_without_a_terminal_a_line_now_and_then(

@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sparsight.bundle import EDGE, TABLES
+from sparsight.bundle import EDGE, TABLES, open_bundle
 from sparsight.codec.payload import decode
+from sparsight.codec.zones import zones_of
 from sparsight.errors import BundleError, UsageError
 from sparsight.pictures import read_picture
 from sparsight_edge.engine.engine import Maps
@@ -28,6 +29,7 @@ def see(model: EdgeModel, path: Path) -> Maps:
 def test_the_cloud_reads_what_the_device_saw(folder: Path, tmp_path: Path, rate: int) -> None:
     model = EdgeModel.load(folder, rate)
     patches = []
+    seen: set[int] = set()
     for name in draw_pictures(tmp_path / "pictures", 4):
         maps = see(model, tmp_path / "pictures" / name)
         coded = model.code(maps)
@@ -38,10 +40,15 @@ def test_the_cloud_reads_what_the_device_saw(folder: Path, tmp_path: Path, rate:
         union = frame.union()
         assert union.mean() == pytest.approx(coded.kept_area)
         np.testing.assert_array_equal(frame.marks, (maps.heat >= 0.5) & union)
-        inside = maps.latents[:, union[::2, ::2]]
-        np.testing.assert_array_equal(frame.latents, inside.clip(-100, 127))
+        low, high = model.tables.limits(rate)
+        zones = zones_of(frame.marks)
+        for i, (y, x) in enumerate(np.argwhere(union[::2, ::2])):
+            own = maps.latents[zones[y, x], :, y, x]
+            np.testing.assert_array_equal(frame.latents[:, i], own.clip(low, high))
+        seen |= set(zones[union[::2, ::2]].tolist())
         patches.append(coded.patches)
     assert patches[0] == 0 and patches[3] > 0
+    assert seen == {0, 1, 2}
     assert len(model.code(see(model, tmp_path / "pictures" / "0000.png")).payload) < 40
 
 
@@ -53,11 +60,18 @@ def test_a_warm_model_says_what_a_cold_one_says(folder: Path, tmp_path: Path) ->
     assert a == b
 
 
-def test_latents_beyond_the_tables_are_clipped(folder: Path) -> None:
+def test_the_smallest_latents_are_the_smallest_that_the_tables_know(folder: Path) -> None:
     model = EdgeModel.load(folder)
     heat = np.ones((8, 8), np.float32)
-    latents = np.full((CHANNELS, 4, 4), -128, np.int8)
-    assert (decode(model.code(Maps(heat, latents)).payload, model.tables).latents == -100).all()
+    latents = np.full((3, CHANNELS, 4, 4), -128, np.int8)
+    low, _ = model.tables.limits(model.rate)
+    frame = decode(model.code(Maps(heat, latents)).payload, model.tables)
+    assert frame.latents.size and (frame.latents == low[:, None]).all()
+
+
+def test_the_middle_rate_is_that_of_devices(folder: Path) -> None:
+    assert EdgeModel.load(folder).rate == open_bundle(folder).manifest.default_rate == 1
+    assert EdgeModel.load(folder, 0).rate == 0
 
 
 def test_a_rate_that_the_bundle_has_not(folder: Path) -> None:

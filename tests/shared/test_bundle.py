@@ -9,19 +9,23 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from sparsight import bundle as bundles
 from sparsight.bundle import (
     CARD,
+    EDGE,
     MANIFEST,
     MODEL,
+    TABLES,
     WEIGHTS,
+    Rate,
     default_bundle,
     open_bundle,
     write_bundle,
 )
 from sparsight.errors import BundleError
-from sparsight.settings import DetectSettings, ModelSettings
+from sparsight.settings import CodecSettings, DetectSettings, ModelSettings
 from sparsight.slicer import SlicerSettings
 
 MODEL_SETTINGS = ModelSettings(classes=("car", "naïve café"), neck_channels=32)
@@ -121,7 +125,7 @@ def test_no_bundle_at_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["[]", "3", "null", '{"format": 99}', "{}"])
 def test_another_format_is_named(folder: Path, text: str) -> None:
     (folder / MANIFEST).write_text(text)
-    with pytest.raises(BundleError, match="this program reads format 2; get a matching bundle"):
+    with pytest.raises(BundleError, match="this program reads format 3; get a matching bundle"):
         open_bundle(folder)
 
 
@@ -149,6 +153,51 @@ def test_a_huge_manifest_is_not_read(folder: Path) -> None:
 def test_a_manifest_that_says_nonsense(folder: Path, changes: dict[str, Any], says: str) -> None:
     rewrite(folder, **changes)
     with pytest.raises(BundleError, match=says):
+        open_bundle(folder)
+
+
+def rate(*channels: int, step: float = 0.5) -> Rate:
+    return Rate(steps=tuple((step,) * k for k in channels))
+
+
+@pytest.mark.parametrize("steps", [(3, 3, 3), (256, 256, 256)])
+def test_a_rate_has_steps_for_each_channel_in_each_zone(steps: tuple[int, ...]) -> None:
+    assert rate(*steps).channels == steps[0]
+
+
+@pytest.mark.parametrize(
+    ("channels", "step", "says"),
+    [
+        ((3, 3), 0.5, "at least 3 items"),
+        ((3, 3, 3, 3), 0.5, "at most 3 items"),
+        ((3, 2, 3), 0.5, "expected as many steps in each zone, got 3, 2, 3"),
+        ((0, 0, 0), 0.5, "at least 1 item"),
+        ((257, 257, 257), 0.5, "at most 256 items"),
+        ((1, 1, 1), 0.0, "greater than 0"),
+        ((1, 1, 1), float("inf"), "finite number"),
+    ],
+)
+def test_steps_that_are_none(channels: tuple[int, ...], step: float, says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        rate(*channels, step=step)
+
+
+@pytest.mark.parametrize(("rates", "middle"), [(1, 0), (2, 1), (3, 1), (4, 2), (5, 2)])
+def test_devices_send_at_the_middle_rate(folder: Path, rates: int, middle: int) -> None:
+    manifest = open_bundle(folder).manifest
+    some = manifest.model_copy(update={"rates": (rate(1, 1, 1),) * rates})
+    assert some.default_rate == middle
+    assert "default_rate" not in some.model_dump()
+
+
+def test_rates_of_other_channels_than_the_models(folder: Path) -> None:
+    rates = (rate(3, 3, 3),)
+    for name in (EDGE, TABLES):
+        (folder / name).write_bytes(b"made by a test")
+    codec = CodecSettings(channels=4)
+    settings = MODEL_SETTINGS.model_copy(update={"codec": codec})
+    write_bundle(folder, settings, DETECT, name="test", card="# A card\n", rates=rates)
+    with pytest.raises(BundleError, match="rates for other than the 4 latent channels"):
         open_bundle(folder)
 
 

@@ -29,8 +29,11 @@ def demo(
         Path | None, typer.Option(help="Folder of the bundle; the default one without.")
     ] = None,
     rate: Annotated[
-        int, typer.Option(min=0, help="Quality level of the codec; 0 is the finest.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0, help="Quality level of the codec, 0 is the finest; the middle one without."
+        ),
+    ] = None,
     fps: Annotated[float, typer.Option(min=0.1, max=100, help="Frames a second a camera.")] = 2.0,
     frames: Annotated[
         int | None, typer.Option(min=1, help="Only the first of each camera; all without.")

@@ -82,7 +82,7 @@ class Plan:
 
 def make_plan(
     bundle: Path | None,
-    rate: int,
+    rate: int | None,
     fps: float,
     frames: int | None,
     replicas: int | None,
@@ -103,7 +103,7 @@ def make_plan(
         labels=labels,
         bundle=folder,
         manifest=manifest,
-        rate=rate,
+        rate=manifest.default_rate if rate is None else rate,
         fps=fps,
         replicas=replicas,
         match=match_of(manifest.classes, labels, told),
@@ -166,8 +166,12 @@ def match_of(
     return None
 
 
-def manifest_of(bundle: Path, rate: int) -> Manifest:
+def manifest_of(bundle: Path, rate: int | None) -> Manifest:
     """What a bundle says of itself, if it can be run in two halves at this rate.
+
+    Args:
+        bundle: Its folder.
+        rate: As typed; None is the bundle's own.
 
     Raises:
         BundleError: It is missing or damaged, or has no codec.
@@ -180,6 +184,6 @@ def manifest_of(bundle: Path, rate: int) -> Manifest:
             f"{bundle}: this bundle has no codec, so it can't be run in two halves; give one that "
             "has with --bundle (`sparsight bundle show` says what is in it)"
         )
-    if not 0 <= rate < count:
+    if rate is not None and not 0 <= rate < count:
         raise UsageError(f"--rate: this bundle has 0 (the finest) to {count - 1}, got {rate}")
     return manifest

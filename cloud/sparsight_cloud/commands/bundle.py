@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sparsight_cloud.training.config import TrainConfig
 
 FRAMES = 120
-"""Pictures whose latents are counted; more change the tables by less than the coder loses."""
+"""Pictures whose latents the entropy coder learns from."""
 
 
 def build(
@@ -39,8 +39,8 @@ def build(
 ) -> None:
     """Build a bundle from a run's latest checkpoint.
 
-    A run with `stage: bottleneck` gives a bundle with a codec, edge.onnx and tables; its slicer
-    is that of the bundle it started from. A detector's run gives one without.
+    A run with `stage: bottleneck` or `joint` gives a bundle with a codec, edge.onnx and tables; its
+    slicer is that of the bundle it started from. A detector's run gives one without.
 
     Examples:
         sparsight bundle build my.yaml --out bundles/mine --threshold 0.55 --patch 12
@@ -59,11 +59,11 @@ def build(
     checkpoint = settings.out / CHECKPOINT
     text = None if card is None else _read(card)
     chosen = name or settings.out.name[:100]
-    if settings.stage == "bottleneck":
+    if settings.stage != "detector":
         if any(value is not None for value in (threshold, min_gain, patch, mark)):
             raise UsageError(
-                "--threshold, --min-gain, --patch and --mark are those of the bundle that a "
-                "bottleneck's run started from; build that one again, then train on it"
+                "--threshold, --min-gain, --patch and --mark are those of the bundle that a run "
+                "with a bottleneck started from; build that one again first"
             )
         manifest = build_codec_bundle(
             settings, out, name=chosen, card=text, console=Console(stderr=True)
@@ -90,7 +90,7 @@ def build(
 def build_codec_bundle(
     settings: "TrainConfig", out: Path, *, name: str, card: str | None, console: Console
 ) -> "Manifest":
-    """A bundle of two halves from a bottleneck's run; its tables are counted on the run's data."""
+    """A bundle of two halves from a bottleneck's run; its tables are learned on the run's data."""
     from sparsight.bundle import CARD, open_bundle
     from sparsight.pictures import read_picture
     from sparsight_cloud.data.formats import scan_dataset
@@ -108,7 +108,7 @@ def build_codec_bundle(
     frames = (
         read_picture(image.path)
         for image in track(
-            images[::step], "counting latents", console=console, transient=True, disable=not shown
+            images[::step], "seeing pictures", console=console, transient=True, disable=not shown
         )
     )
     return codec_bundle(
@@ -118,6 +118,7 @@ def build_codec_bundle(
         name=name,
         card=card or (start.folder / CARD).read_text(encoding="utf-8"),
         frames=frames,
+        console=console,
     )
 
 

@@ -184,7 +184,7 @@ def _ship(
     console: Console,
 ) -> "tuple[Manifest, dict[str, Any] | None]":
     """Write the bundle; with an evaluation, write it again with figures in its card."""
-    if settings.stage == "bottleneck":
+    if settings.stage != "detector":
         return _ship_codec(settings, judged, console)
 
     from sparsight.model.detector import Detector

@@ -6,7 +6,8 @@
                                           └─ prior ─> bits
 
 loss = distance of the answers + lambda of the rate * bits a latent cell. Each sample has a rate
-drawn by chance, so one model learns all. Transforms start as principal components of P3's 2x2
+drawn by chance, so one model learns all; each rate has steps of its own in each zone
+(`sparsight.codec.zones`). Transforms start as principal components of P3's 2x2
 blocks, each channel weighted by how much the detection loss feels it, and steps so that a Gaussian
 of these variances would take the wanted bits (design codec.md).
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
 
+from sparsight.bundle import open_bundle
+from sparsight.codec.zones import ZONES, zones_of
 from sparsight.errors import TrainingError
 from sparsight.model.bottleneck import LATENT_LEVEL, Bottleneck
 from sparsight.model.detector import Detector
@@ -50,15 +54,19 @@ class Trained(nn.Module):
 
     Attributes:
         bottleneck: The transforms, of a bundle.
-        prior: Likelihoods of the latents.
-        log_steps: Logarithms of the step sizes of each rate and channel.
+        prior: Likelihoods of the latents, for each rate and zone.
+        log_steps: Logarithms of the step sizes of each rate, zone and channel.
     """
 
-    def __init__(self, bottleneck: Bottleneck, prior: Prior, steps: Float[Tensor, "r k"]) -> None:
+    def __init__(self, bottleneck: Bottleneck, prior: Prior, steps: Float[Tensor, "r z k"]) -> None:
         super().__init__()
         self.bottleneck = bottleneck
         self.prior = prior
         self.log_steps = nn.Parameter(steps.log())
+
+    def quick(self) -> tuple[nn.Parameter, ...]:
+        """What learns faster than matrices: the few numbers of priors and steps."""
+        return (*self.prior.parameters(), self.log_steps)
 
 
 class BottleneckTask:
@@ -92,26 +100,23 @@ class BottleneckTask:
             )
         self.config = config
         self.network = with_bottleneck(config.model.start, config.codec.settings())
-        if self.network.settings.classes != classes:
-            raise TrainingError(
-                f"{config.model.start}: knows {', '.join(self.network.settings.classes)}, the data "
-                f"{', '.join(classes)}; train on data with the bundle's classes"
-            )
+        self._mark = open_bundle(config.model.start).manifest.mark
+        require_classes(config.model.start, self.network, classes)
         bottleneck = self.network.bottleneck
         assert bottleneck is not None
         rates = len(config.codec.lambdas)
         channels = config.codec.channels
-        steps = deviation = torch.ones(rates, channels)
+        steps = deviation = torch.ones(rates, ZONES, channels)
         if fresh:
             deviations = _principal_start(self.network, config, list(first))
-            steps = torch.stack([_steps_for(deviations, bits) for bits in config.codec.start_bits])[
-                :, None
-            ].expand(rates, channels)
+            one = torch.stack([_steps_for(deviations, bits) for bits in config.codec.start_bits])
+            steps = one[:, None, None].expand(rates, ZONES, channels)
             deviation = deviations / steps
         self.network.to(device)
         self.network.eval().requires_grad_(False)
         bottleneck.requires_grad_(True).to(memory_format=torch.contiguous_format)  # as gradients
-        self.trained = Trained(bottleneck, Prior(deviation), steps.clone()).to(device)
+        prior = Prior(deviation.flatten(0, 1))
+        self.trained = Trained(bottleneck, prior, steps.clone()).to(device)
         self._lambdas = config.codec.lambdas
         self.about: dict[str, object] = {
             "stage": "bottleneck",
@@ -127,8 +132,7 @@ class BottleneckTask:
 
     def optimiser(self) -> torch.optim.AdamW:
         """AdamW with one rate; priors and steps learn faster than transforms."""
-        quick = (*self.trained.prior.parameters(), self.trained.log_steps)
-        return plain_optimiser(self.trained, self.config.optimiser, quick)
+        return plain_optimiser(self.trained, self.config.optimiser, self.trained.quick())
 
     def losses(
         self, batch: Batch, rng: np.random.Generator
@@ -141,37 +145,112 @@ class BottleneckTask:
             area = CellArea.of(keep)
             right = area.gather(p3)
             want = network.detect_rows(right, area)
-        drawn = rng.integers(len(self._lambdas), size=len(keep))
-        _, h, w = area.shapes[LATENT_LEVEL]
-        rates = torch.from_numpy(drawn).to(p3.device)[area.rows[LATENT_LEVEL] // (h * w)]
-        rows, bits = self._through(p3, area, rates, rng)
+        ways = Ways.drawn(area, heat, keep, self._mark, len(self._lambdas), rng)
+        trained = self.trained
+        rows, bits = coded(
+            trained.bottleneck, trained.prior, trained.log_steps, p3, area, ways, rng
+        )
         got = network.detect_rows(rows, area)
         distance = answers_apart(want, got, keep)
         feature = F.mse_loss(rows, right) / right.var().clamp_min(1e-6)
-        price = (bits * bits.new_tensor(self._lambdas)[rates]).sum() / max(1, len(bits))
+        price = (bits * bits.new_tensor(self._lambdas)[ways.rates]).sum() / max(1, len(bits))
         watched = {
             "loss_distance": distance.item(),
             "loss_features": feature.item(),
-            "bits_per_cell": bits.mean().item(),
+            **ways.bits_by_rate(bits),
         }
-        for rate in set(rates.tolist()):
-            watched[f"bits_per_cell_{rate}"] = bits[rates == rate].mean().item()
         return distance + FEATURE_WEIGHT * feature + price, watched
 
-    def _through(
-        self,
-        p3: Float[Tensor, "b c h w"],
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How each kept cell of the latents is coded.
+
+    Attributes:
+        rates: Its rate.
+        zones: Its zone.
+    """
+
+    rates: Int64[Tensor, " n2"]
+    zones: Int64[Tensor, " n2"]
+
+    @classmethod
+    def drawn(
+        cls,
         area: CellArea,
-        rates: Int64[Tensor, " n2"],
+        heat: Float[Tensor, "b h w"],
+        keep: Bool[Tensor, "b h w"],
+        mark: float,
+        rates: int,
         rng: np.random.Generator,
-    ) -> tuple[Float[Tensor, "n c 1 1"], Float[Tensor, " n2"]]:
-        """P3 as the cloud will see it, and the bits that each cell of the latents takes."""
-        steps = self.trained.log_steps.exp()[rates]
-        y = area.gather(self.trained.bottleneck.analysis(p3), LATENT_LEVEL).flatten(1) / steps
-        noise = torch.from_numpy(rng.random(y.shape, np.float32)).to(y.device) - 0.5
-        whole = y + (y.round().clamp(-128, 127) - y).detach()
-        rows = self.trained.bottleneck.synthesis(whole * steps, area)
-        return rows, self.trained.prior.bits(y + noise, rates).sum(1)
+    ) -> Ways:
+        """A rate for each sample by chance, and the zones of its cells.
+
+        Args:
+            area: The kept area.
+            heat: Logit of the heat.
+            keep: The kept cells.
+            mark: Heat that makes a cell worth the head.
+            rates: How many there are.
+            rng: Source of chance.
+        """
+        marks = ((heat.sigmoid() >= mark) & keep).cpu().numpy()
+        zones = torch.from_numpy(np.stack([zones_of(m) for m in marks])).to(heat.device)
+        rows = area.rows[LATENT_LEVEL]
+        _, h, w = area.shapes[LATENT_LEVEL]
+        drawn = torch.from_numpy(rng.integers(rates, size=len(keep))).to(heat.device)
+        return cls(drawn[rows // (h * w)], zones.flatten()[rows].long())
+
+    def bits_by_rate(self, bits: Float[Tensor, " n2"]) -> dict[str, float]:
+        """Mean bits a cell, of all and of each rate that was drawn, to watch."""
+        out = {"bits_per_cell": bits.mean().item()}
+        for rate in sorted(set(self.rates.tolist())):
+            out[f"bits_per_cell_{rate}"] = bits[self.rates == rate].mean().item()
+        return out
+
+
+def coded(
+    bottleneck: Bottleneck,
+    prior: Prior,
+    log_steps: Float[Tensor, "r z k"],
+    p3: Float[Tensor, "b c h w"],
+    area: CellArea,
+    ways: Ways,
+    rng: np.random.Generator,
+) -> tuple[Float[Tensor, "n c 1 1"], Float[Tensor, " n2"]]:
+    """P3 as the cloud will see it, and the bits that each cell of the latents takes.
+
+    Rounding is passed by gradients as if it were not there; bits are those of latents with noise in
+    its place.
+
+    Args:
+        bottleneck: The transforms.
+        prior: Likelihoods, for each rate and zone.
+        log_steps: Logarithms of the step sizes.
+        p3: The stem's map.
+        area: The kept area.
+        ways: How each cell is coded.
+        rng: Source of the noise.
+    """
+    steps = log_steps.exp()[ways.rates, ways.zones]
+    y = area.gather(bottleneck.analysis(p3), LATENT_LEVEL).flatten(1) / steps
+    noise = torch.from_numpy(rng.random(y.shape, np.float32)).to(y.device) - 0.5
+    whole = y + (y.round().clamp(-128, 127) - y).detach()
+    rows = bottleneck.synthesis(whole * steps, area)
+    return rows, prior.bits(y + noise, ways.rates * log_steps.shape[1] + ways.zones).sum(1)
+
+
+def require_classes(folder: Path, network: Network, classes: tuple[str, ...]) -> None:
+    """Refuse data of other classes than a bundle's.
+
+    Raises:
+        TrainingError: They differ.
+    """
+    if network.settings.classes != classes:
+        raise TrainingError(
+            f"{folder}: knows {', '.join(network.settings.classes)}, the data "
+            f"{', '.join(classes)}; train on data with the bundle's classes"
+        )
 
 
 def with_bottleneck(folder: Path, codec: CodecSettings) -> Network:

@@ -48,6 +48,9 @@ class NetConfig(_Strict):
     neck_channels: int = Field(64, ge=8, le=512, multiple_of=8)
     pretrained: Literal["efficientnet-lite0", "none"] | Path = "efficientnet-lite0"
     start: Path | None = Field(None, description="bundle to go on from, instead of ImageNet only")
+    codec: Path | None = Field(
+        None, description="bundle whose codec `stage: joint` goes on from; the start's without"
+    )
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     learn: Literal["all", "cloud"] = Field(
@@ -76,6 +79,9 @@ class CropConfig(_Strict):
     )
     flip: float = Field(0.5, ge=0, le=1)
     colour: float = Field(1.0, ge=0, description="strength of the colour changes")
+    compress: float = Field(
+        0.0, ge=0, le=1, description="share of samples that went through JPEG or AVIF before"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> CropConfig:
@@ -119,7 +125,7 @@ class PatchConfig(_Strict):
 
 
 class CodecConfig(_Strict):
-    """The bottleneck and its rates; of runs with `stage: bottleneck`."""
+    """The bottleneck and its rates; of runs with `stage: bottleneck` or `joint`."""
 
     channels: int = Field(64, ge=1, le=256)
     hidden: int = Field(48, ge=8, le=512, multiple_of=8)
@@ -166,8 +172,10 @@ class OptimiserConfig(_Strict):
 class TrainConfig(_Strict):
     """A training run."""
 
-    stage: Literal["detector", "bottleneck"] = Field(
-        "detector", description="what learns; a bottleneck needs the bundle `model.start`"
+    stage: Literal["detector", "bottleneck", "joint"] = Field(
+        "detector",
+        description="what learns: the detector; its bottleneck, the detector frozen; or the "
+        "bottleneck with trunk, neck and head. The last two need the bundle `model.start`",
     )
     data: DataConfig
     model: NetConfig = NetConfig()
@@ -275,7 +283,7 @@ def load_config(
     here = base or path.resolve().parent
     data, net = config.data, config.model
     placed = {"annotations": here / data.annotations, "images": here / data.images}
-    for key in ("pretrained", "start"):
+    for key in ("pretrained", "start", "codec"):
         if isinstance(getattr(net, key), Path):
             net = net.model_copy(update={key: here / getattr(net, key)})
     return config.model_copy(

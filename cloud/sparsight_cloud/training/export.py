@@ -51,17 +51,21 @@ def bundle_from_checkpoint(
     return write_bundle(out, network.settings, detect, name=name, card=card)
 
 
-def averaged_network(checkpoint: Path) -> Network:
+def averaged_network(checkpoint: Path, part: str = "") -> Network:
     """The network of a run with its averaged weights, norms not folded yet, ready to evaluate.
+
+    Args:
+        checkpoint: A run's `last.safetensors`.
+        part: How the names of the network's weights begin in what was trained.
 
     Raises:
         TrainingError: No checkpoint, or one whose weights don't fit its model.
     """
-    progress, tensors = read_checkpoint(checkpoint, AVERAGE)
+    progress, tensors = read_checkpoint(checkpoint, AVERAGE + part)
     network = Network(_settings(checkpoint, progress))
     # Counters are not averaged; what they count is of no use here.
     state = network.state_dict()
-    weights = {k.removeprefix(AVERAGE): v for k, v in tensors.items()}
+    weights = {k.removeprefix(AVERAGE + part): v for k, v in tensors.items()}
     counters = {k: v for k, v in state.items() if not v.is_floating_point()}
     try:
         network.load_state_dict(counters | weights)

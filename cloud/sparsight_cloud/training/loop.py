@@ -25,6 +25,7 @@ from sparsight.errors import TrainingError
 from sparsight_cloud.training.bottleneck import BottleneckTask
 from sparsight_cloud.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from sparsight_cloud.training.config import TrainConfig
+from sparsight_cloud.training.joint import JointTask
 from sparsight_cloud.training.metrics import (
     EVERY_STEPS,
     Means,
@@ -130,7 +131,12 @@ class Loop:
     def _task(self) -> Task:
         """What this run trains."""
         first, fresh = self._first_batches(), not (self.config.out / CHECKPOINT).exists()
-        kind = BottleneckTask if self.config.stage == "bottleneck" else DetectorTask
+        kinds: dict[str, type[DetectorTask | BottleneckTask | JointTask]] = {
+            "detector": DetectorTask,
+            "bottleneck": BottleneckTask,
+            "joint": JointTask,
+        }
+        kind = kinds[self.config.stage]
         return kind(self.config, self.sampler.dataset.classes, first, self.device, fresh=fresh)
 
     def _first_batches(self) -> Iterator[Batch]:

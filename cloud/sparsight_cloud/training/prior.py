@@ -1,7 +1,8 @@
 """How likely each integer of the latents is, while the transforms are learned.
 
-A logistic distribution for each rate and channel, summed over the bin of an integer (Ballé et al.,
-arXiv 1611.01704, §3). Only training uses it: a bundle ships integer tables counted afterwards.
+A logistic distribution for each way of coding (rate and zone) and channel, summed over the bin of
+an integer (Ballé et al., arXiv 1611.01704, §3). Only training uses it: a bundle ships integer
+tables made afterwards.
 """
 
 from __future__ import annotations
@@ -22,25 +23,25 @@ class Prior(nn.Module):
     """Locations and scales.
 
     Attributes:
-        location: Of each rate and channel, in steps.
+        location: Of each way and channel, in steps.
         log_scale: Logarithm of the scale, in steps.
     """
 
-    def __init__(self, deviation: Float[Tensor, "r k"]) -> None:
+    def __init__(self, deviation: Float[Tensor, "ways k"]) -> None:
         """Centred, with these standard deviations in steps."""
         super().__init__()
         self.location = nn.Parameter(torch.zeros_like(deviation))
         self.log_scale = nn.Parameter((deviation / LOGISTIC_DEVIATION).clamp_min(0.05).log())
 
-    def bits(self, noisy: Float[Tensor, "n k"], rates: Int64[Tensor, " n"]) -> Float[Tensor, "n k"]:
+    def bits(self, noisy: Float[Tensor, "n k"], ways: Int64[Tensor, " n"]) -> Float[Tensor, "n k"]:
         """Bits of each value.
 
         Args:
             noisy: Latents in steps with uniform noise of one step, in place of rounding.
-            rates: Which rate each row is of.
+            ways: Which way each row is coded.
         """
-        scale = self.log_scale.clamp(-6, 8).exp()[rates]
+        scale = self.log_scale.clamp(-6, 8).exp()[ways]
         # Both tails are mirrored to where the sigmoid keeps its digits.
-        away = -(noisy - self.location[rates]).abs()
+        away = -(noisy - self.location[ways]).abs()
         p = torch.sigmoid((away + 0.5) / scale) - torch.sigmoid((away - 0.5) / scale)
         return -p.clamp_min(FLOOR).log2()

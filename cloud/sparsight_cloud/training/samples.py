@@ -1,7 +1,7 @@
 """Training samples: random crops at native resolution.
 
     picture ── scale x flip x place ── one resampling ──> crop [S, S, 3] + boxes + ignore regions
-               4 smaller crops ── mosaic ──┘                   └── colour
+               4 smaller crops ── mosaic ──┘                   └── colour ─ codec
 
 Every sample is a pure function of (seed, step, process), so a run that is killed and goes on draws
 what it would have drawn. Pictures with many boxes and boxes of rare classes come more often. Pixels
@@ -19,6 +19,7 @@ from jaxtyping import Float32, Int64, UInt8
 from sparsight.errors import DataError, PictureError, TrainingError
 from sparsight.pictures import read_picture
 from sparsight_cloud.data.dataset import Dataset, LabelledImage
+from sparsight_cloud.training.compress import compressed
 from sparsight_cloud.training.config import CropConfig
 
 GREY = 114
@@ -106,8 +107,11 @@ class Sampler:
             sample = self._crop(rng, side, side)
         else:
             sample = self._mosaic(rng)
+        image = _recolour(sample.image, self.config.colour, rng)
+        if self.config.compress and rng.random() < self.config.compress:
+            image = compressed(image, rng)
         return Sample(
-            _recolour(sample.image, self.config.colour, rng),
+            image,
             sample.xyxy,
             sample.labels,
             sample.ignore_xyxy,

@@ -40,12 +40,15 @@ def plain_optimiser(
     )
 
 
-def detector_optimiser(network: Network, config: OptimiserConfig) -> torch.optim.AdamW:
+def detector_optimiser(
+    network: Network, config: OptimiserConfig, quick: Iterable[nn.Parameter] = ()
+) -> torch.optim.AdamW:
     """AdamW with a lower rate for the pretrained backbone; only matrices decay.
 
     Args:
         network: Its frozen parameters are left out.
         config: Rates and decay.
+        quick: Parameters beside it that don't decay and learn `QUICK` times faster.
 
     Returns:
         The optimiser; each group's `base_lr` is its rate before the schedule.
@@ -55,10 +58,14 @@ def detector_optimiser(network: Network, config: OptimiserConfig) -> torch.optim
     for p in network.parameters():
         if p.requires_grad:
             groups.setdefault((id(p) in backbone, p.ndim > 1), []).append(p)
+    fast = list(quick)
     return _adamw(
         [
-            (params, config.backbone_lr if in_backbone else config.lr, matrix)
-            for (in_backbone, matrix), params in groups.items()
+            *(
+                (params, config.backbone_lr if in_backbone else config.lr, matrix)
+                for (in_backbone, matrix), params in groups.items()
+            ),
+            *([(fast, config.lr * QUICK, False)] if fast else []),
         ],
         config,
     )

@@ -1,7 +1,7 @@
 """The device's half of the network as the agent sees it, whatever runs it.
 
-image [h, w, 3] ── stem ─┬─ seeker ───> heat    [h/8, w/8]        object probability
-                         └─ analysis ─> latents [k, h/16, w/16]   rounded to the rate's steps
+image [h, w, 3] ── stem ─┬─ seeker ───> heat    [h/8, w/8]          object probability
+                         └─ analysis ─> latents [3, k, h/16, w/16]  in the steps of each zone
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Maps:
 
     Attributes:
         heat: Object probability of each cell of 8 px, in [0, 1].
-        latents: Quantised features of each cell of 16 px.
+        latents: Quantised features of each cell of 16 px, in the rate's steps of each zone.
     """
 
     heat: Float32[np.ndarray, "gh gw"]
-    latents: Int8[np.ndarray, "k lh lw"]
+    latents: Int8[np.ndarray, "3 k lh lw"]
 
 
 @runtime_checkable

@@ -25,15 +25,15 @@ class OnnxEngine:
 
     Attributes:
         file: The graph.
-        steps: Step size of each channel of the latents.
+        steps: Of each zone, the step size of each channel of the latents.
     """
 
-    def __init__(self, file: Path, steps: Float32[np.ndarray, " k"], threads: int = 1) -> None:
+    def __init__(self, file: Path, steps: Float32[np.ndarray, "3 k"], threads: int = 1) -> None:
         """Load a graph.
 
         Args:
             file: The bundle's `edge.onnx`.
-            steps: Step sizes of the rate, above 0.
+            steps: Step sizes of the rate in each zone, above 0.
             threads: Threads inside an operator. One leaves the other cores to capture and uplink,
                 and to other agents.
 
@@ -44,7 +44,7 @@ class OnnxEngine:
         self.steps = np.ascontiguousarray(steps)
         if not (np.isfinite(self.steps).all() and (self.steps > 0).all()):
             raise BundleError(f"{file}: step sizes must be finite and above 0, got {steps}")
-        self._graph = Graph(file, len(self.steps), threads)
+        self._graph = Graph(file, self.steps.shape[1], threads)
 
     def run(self, image: UInt8[np.ndarray, "h w 3"]) -> Maps:
         """Look at one frame; see `Engine.run`."""
@@ -56,7 +56,7 @@ class OnnxEngine:
         )
         for name, got, want in (
             ("heat", heat, (1, height // CELL_PX, width // CELL_PX)),
-            ("latents", latents, (1, len(self.steps), height // LATENT_PX, width // LATENT_PX)),
+            ("latents", latents, (1, *self.steps.shape, height // LATENT_PX, width // LATENT_PX)),
         ):
             if got.shape != want:
                 raise BundleError(

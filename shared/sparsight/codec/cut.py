@@ -1,7 +1,8 @@
 """From what the device half knows of a frame to what is sent: the latents under its patches.
 
-latents of the whole frame ─ those of kept cells ─ clipped to the tables ─┐
-heat ─ marks, inside the patches ─────────────────────────────────────────┴─> CodedFrame
+heat ─ marks, inside the patches ─┬───────────────────────────────────────────────────┐
+                                  └─ zones ─┐                                         │
+latents, in the steps of each zone ─────────┴─ of kept cells, in their own's ─ clip ──┴─> CodedFrame
 """
 
 from __future__ import annotations
@@ -11,15 +12,12 @@ from jaxtyping import Bool, Int8
 
 from sparsight.codec.payload import CodedFrame
 from sparsight.codec.tables import Tables
-from sparsight.geometry import CELL_PX
+from sparsight.codec.zones import LATENT_CELLS, zones_of_kept
 from sparsight.slicer import Patches
-
-LATENT_CELLS = 16 // CELL_PX
-"""Cells under the side of a latent; patches start at multiples of it, so each is in or out."""
 
 
 def cut_frame(
-    latents: Int8[np.ndarray, "k h16 w16"],
+    latents: Int8[np.ndarray, "3 k h16 w16"],
     patches: Patches,
     marks: Bool[np.ndarray, "gh gw"],
     tables: Tables,
@@ -28,20 +26,23 @@ def cut_frame(
     """What is sent of a frame.
 
     Args:
-        latents: Of the whole frame, in units of the rate's steps.
+        latents: Of the whole frame, in units of the rate's steps in each zone.
         patches: What the slicer kept of it.
         marks: Cells that are worth the head; those outside the patches are left out.
         tables: Of the entropy coder; latents beyond them are clipped.
         rate: Index of the quality level.
     """
     union = patches.union()
+    marks = marks & union
     low, high = tables.limits(rate)
-    inside = latents[:, union[::LATENT_CELLS, ::LATENT_CELLS]]
+    cells = latents.reshape(*latents.shape[:2], -1)
+    kept = np.flatnonzero(union[::LATENT_CELLS, ::LATENT_CELLS])
+    own = cells[zones_of_kept(marks, union), :, kept].T
     return CodedFrame(
         rate=rate,
         grid_hw=patches.grid_hw,
         patch_hw=patches.size_hw,
         origins_yx=patches.origins_yx,
-        marks=marks & union,
-        latents=np.clip(inside, low[:, None], high[:, None]),
+        marks=marks,
+        latents=np.clip(own, low[:, None], high[:, None], order="C"),
     )

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-from jaxtyping import Bool, Int64, UInt8, UInt16
+from jaxtyping import Bool, Int32, Int64, UInt8, UInt16
+
+from sparsight.codec.rans import advance
 
 CONTEXTS = 16
 
@@ -43,26 +45,23 @@ def pull_marks(
     words: UInt16[np.ndarray, " w"],
     states: Int64[np.ndarray, " 2"],
     union: Bool[np.ndarray, "h w"],
-    first_row: int,
-    starts: Int64[np.ndarray, "t s"],
-    slots: UInt8[np.ndarray, "t slots"],
+    starts: Int32[np.ndarray, "t s"],
+    slots: UInt8[np.ndarray, "t 256"],
     marks: Bool[np.ndarray, "h w"],
 ) -> int:
-    """Decode the marks of a union; see `rans.pull`.
+    """Decode the marks of a union; see `rans.advance`.
 
     Args:
         words: Coded words.
         states: The two states; left as they are after the last mark.
         union: Cells under a patch.
-        first_row: Table of context 0.
-        starts: Sums of frequencies before each symbol.
-        slots: Symbol of each slot.
+        starts: Sums of frequencies before each symbol; the tables of marks come first.
+        slots: Symbol of every 64th slot.
         marks: Filled; false everywhere before.
 
     Returns:
         Index of the next word; -1 if there were too few.
     """
-    a, b = states[0], states[1]
     at, turn = 0, 0
     height, width = union.shape
     for y in range(height):
@@ -79,22 +78,9 @@ def pull_marks(
                     context += 4
                 if x + 1 < width and marks[y - 1, x + 1]:
                     context += 8
-            state = b if turn & 1 else a
-            row = first_row + context
-            slot = state & 0x3FFF
-            symbol = np.int64(slots[row, slot])
-            start = starts[row, symbol]
-            state = (starts[row, symbol + 1] - start) * (state >> 14) + slot - start
-            if state < 0x10000:
-                if at >= len(words):
-                    return -1
-                state = (state << 16) | np.int64(words[at])
-                at += 1
+            symbol, at = advance(words, at, states, turn, starts, slots, context)
+            if at < 0:
+                return -1
             marks[y, x] = symbol == 1
-            if turn & 1:
-                b = state
-            else:
-                a = state
             turn += 1
-    states[0], states[1] = a, b
     return at

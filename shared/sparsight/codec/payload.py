@@ -25,21 +25,20 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int8, Int32
+from jaxtyping import Bool, Int8, Int32, Int64
 
+from sparsight.codec.latents import KeptCells
 from sparsight.codec.marks import contexts, pull_marks
-from sparsight.codec.rans import LOWEST, pull, push
+from sparsight.codec.rans import LOWEST, push
 from sparsight.codec.tables import Tables
+from sparsight.codec.zones import LATENT_CELLS
 from sparsight.errors import PayloadError, UsageError
 from sparsight.geometry import ALIGN_CELLS
 from sparsight.slicer import Patches
 
 MAGIC = b"SPYL"
-VERSION = 1
+VERSION = 2
 BUNDLE_BYTES = 8
-LATENT_CELLS = 2
-"""Side of a latent's cell, in cells of P3."""
-
 _HEAD = struct.Struct("<4sB8sBHHBB")
 _STATES = struct.Struct("<II")
 _CHECK = struct.Struct("<I")
@@ -137,19 +136,9 @@ def encode(frame: CodedFrame, tables: Tables, bundle_id: str) -> bytes:
         _leb128([len(flat), *flat.tolist()]),
     ]
     if len(flat):
-        rows = contexts(frame.marks)[union] + tables.channels
-        channel = np.repeat(np.arange(tables.channels), frame.latents.shape[1])
-        low, _ = tables.limits(frame.rate)
-        symbols = (frame.latents.astype(np.int64) - low[:, None]).ravel()
-        words = np.empty(len(rows) + len(channel), np.uint16)
-        states = np.zeros(2, np.int64)
-        at = push(
-            np.concatenate((frame.marks[union].astype(np.int64), symbols)),
-            np.concatenate((rows, channel)),
-            tables.coder(frame.rate).starts,
-            words,
-            states,
-        )
+        symbols, rows = coded_symbols(frame, union, tables)
+        words, states = np.empty(len(rows), np.uint16), np.zeros(2, np.int64)
+        at = push(symbols, rows, tables.coder.starts, words, states)
         parts += [
             _leb128([len(words) - at]),
             _STATES.pack(*states.tolist()),
@@ -159,6 +148,27 @@ def encode(frame: CodedFrame, tables: Tables, bundle_id: str) -> bytes:
         parts.append(_leb128([0]))
     body = b"".join(parts)
     return body + _CHECK.pack(zlib.crc32(body))
+
+
+def coded_symbols(
+    frame: CodedFrame, union: Bool[np.ndarray, "gh gw"], tables: Tables
+) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+    """What the entropy coder is given of a sound frame.
+
+    Args:
+        frame: The frame.
+        union: The cells under its patches.
+        tables: Of the bundle.
+
+    Returns:
+        Symbols, those of marks first, and the table of each.
+    """
+    cells = KeptCells.of(frame.marks, union)
+    symbols, rows = cells.symbols(frame.latents.T, tables.context(frame.rate), tables.coder.starts)
+    return (
+        np.concatenate((frame.marks[union].astype(np.int64), symbols)),
+        np.concatenate((contexts(frame.marks)[union], rows)),
+    )
 
 
 def peek(data: bytes, limits: PayloadLimits | None = None) -> Header:
@@ -235,8 +245,7 @@ def decode(data: bytes, tables: Tables, limits: PayloadLimits | None = None) -> 
     if not head.patches:
         return frame
     union = frame.union()
-    cells = int(union[::LATENT_CELLS, ::LATENT_CELLS].sum())
-    latents = _coded(data, head, tables, union, marks, cells)
+    latents = _coded(data, head, tables, union, marks)
     return CodedFrame(head.rate, head.grid_hw, head.patch_hw, origins, marks, latents)
 
 
@@ -246,27 +255,27 @@ def _coded(
     tables: Tables,
     union: Bool[np.ndarray, "gh gw"],
     marks: Bool[np.ndarray, "gh gw"],
-    cells: int,
 ) -> Int8[np.ndarray, "k n16"]:
     """The coded part: fills the marks, returns the latents."""
     states = np.array(_STATES.unpack_from(data, head.words_at), np.int64)
     if (states < LOWEST).any():
         raise PayloadError("payload: states that no coder ends in; it was damaged or made up")
     words = np.frombuffer(data, "<u2", head.words, head.words_at + _STATES.size).astype(np.uint16)
-    coder, low = tables.coder(head.rate), tables.low[head.rate]
-    at = pull_marks(words, states, union, tables.channels, coder.starts, coder.slots, marks)
-    latents = np.zeros((tables.channels, cells), np.int8)
+    coder, context = tables.coder, tables.context(head.rate)
+    at = pull_marks(words, states, union, coder.starts, coder.slots, marks)
+    latents = np.zeros((0, tables.channels), np.int8)
     if at >= 0:
-        first = int(union.sum())
-        at = pull(words, states, at, first, coder.starts, coder.slots, low, latents)
+        cells = KeptCells.of(marks, union)
+        latents = np.zeros((len(cells.zones), tables.channels), np.int8)
+        at = cells.pull(words, states, at, int(union.sum()), context, coder, latents)
     if at != len(words) or (states != LOWEST).any():
         raise PayloadError("payload: the coded part does not end where it should; it was damaged")
-    return latents
+    return np.ascontiguousarray(latents.T)
 
 
 def _require_sound(frame: CodedFrame, tables: Tables) -> Bool[np.ndarray, "gh gw"]:
     """Refuse a frame that can't be coded; returns its union."""
-    low, high = tables.limits(frame.rate)
+    tables.context(frame.rate)  # refuses what is no rate
     sides = np.array((*frame.grid_hw, *frame.patch_hw))
     origins = frame.origins_yx
     if (sides <= 0).any() or (sides % ALIGN_CELLS).any() or (sides[2:] > 255 * ALIGN_CELLS).any():
@@ -292,8 +301,6 @@ def _require_sound(frame: CodedFrame, tables: Tables) -> Bool[np.ndarray, "gh gw
             f"payload: expected latents of {tables.channels} channels and {cells} cells, "
             f"got {list(frame.latents.shape)}"
         )
-    if ((frame.latents < low[:, None]) | (frame.latents > high[:, None])).any():
-        raise UsageError("payload: latents beyond the tables; clip them to Tables.limits first")
     return union
 
 

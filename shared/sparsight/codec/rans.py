@@ -1,7 +1,7 @@
 """rANS over integer tables: the numba kernels.
 
     symbols, tables ─ push, last first ─> words (uint16) ; states
-    words ─ pull, first first ─> symbols
+    words ─ advance, the first first ─> symbols, one by one
 
 Asymmetric numeral systems (Duda, arXiv 1311.2540) in the range variant: a 32-bit state, 14-bit
 frequencies, 16-bit words, two states that take turns so that a processor works on both at once. All
@@ -9,14 +9,15 @@ arithmetic is integer; the same bytes come out on every machine. `reference` say
 Python and the two agree byte for byte.
 
 A symbol is coded with a *table*: the row of `starts` that holds the sums of frequencies before each
-symbol, 0 to 2**14. Latents bring theirs by channel; marks by what is known around them (`marks`).
+symbol, 0 to 2**14. Marks (`marks`) and latents (`latents`) choose theirs by what is known around
+them, so each is decoded before the table of the next is known.
 """
 
 from __future__ import annotations
 
 import numba
 import numpy as np
-from jaxtyping import Int8, Int64, UInt8, UInt16
+from jaxtyping import Int32, Int64, UInt8, UInt16
 
 PROBABILITY_BITS = 14
 TOTAL = 1 << PROBABILITY_BITS
@@ -30,7 +31,7 @@ WAYS = 2
 def push(
     symbols: Int64[np.ndarray, " n"],
     rows: Int64[np.ndarray, " n"],
-    starts: Int64[np.ndarray, "t s"],
+    starts: Int32[np.ndarray, "t s"],
     words: UInt16[np.ndarray, " cap"],
     states: Int64[np.ndarray, " 2"],
 ) -> int:
@@ -68,50 +69,41 @@ def push(
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def pull(
+def advance(
     words: UInt16[np.ndarray, " w"],
-    states: Int64[np.ndarray, " 2"],
     at: int,
-    first: int,
-    starts: Int64[np.ndarray, "t s"],
-    slots: UInt8[np.ndarray, "t slots"],
-    low: Int8[np.ndarray, " k"],
-    out: Int8[np.ndarray, "k n"],
-) -> int:
-    """Decode latents, channel after channel, the first first.
+    states: Int64[np.ndarray, " 2"],
+    turn: int,
+    starts: Int32[np.ndarray, "t s"],
+    slots: UInt8[np.ndarray, "t 256"],
+    row: int,
+) -> tuple[np.int64, int]:
+    """Decode one symbol.
 
     Args:
         words: Coded words.
-        states: The two states; left as they are after the last symbol.
-        at: Index of the next word.
-        first: Number of symbols decoded before these, which says whose turn it is.
-        starts: As for `push`; the table of a channel is the row of its number.
-        slots: Symbol of each of the 2**14 slots, for every table.
-        low: Latent of symbol 0 of each channel.
-        out: Filled.
+        at: Index of the next word; -1 if there were too few before.
+        states: The two states.
+        turn: Number of symbols decoded before, which says whose turn it is.
+        starts: As for `push`.
+        slots: Symbol of every 64th of the 2**14 slots, for every table. The symbol of each would be
+            4 MB, which is more than a core has near: 54 ns a latent went into waiting for them.
+        row: The table of this symbol.
 
     Returns:
-        Index of the next word; -1 if there were too few.
+        The symbol, and the index of the next word; -1 if there were too few.
     """
-    a, b = states[0], states[1]
-    count, turn = len(words), first
-    for row in range(out.shape[0]):
-        for i in range(out.shape[1]):
-            x = b if turn & 1 else a
-            slot = x & 0x3FFF
-            symbol = np.int64(slots[row, slot])
-            start = starts[row, symbol]
-            x = (starts[row, symbol + 1] - start) * (x >> 14) + slot - start
-            if x < 0x10000:
-                if at >= count:
-                    return -1
-                x = (x << 16) | np.int64(words[at])
-                at += 1
-            out[row, i] = low[row] + symbol
-            if turn & 1:
-                b = x
-            else:
-                a = x
-            turn += 1
-    states[0], states[1] = a, b
-    return at
+    x = states[turn & 1]
+    slot = x & 0x3FFF
+    symbol = np.int64(slots[row, slot >> 6])
+    while starts[row, symbol + 1] <= slot:
+        symbol += 1
+    start = np.int64(starts[row, symbol])
+    x = (starts[row, symbol + 1] - start) * (x >> 14) + slot - start
+    if x < 0x10000:
+        if at < 0 or at >= len(words):
+            return symbol, -1
+        x = (x << 16) | np.int64(words[at])
+        at += 1
+    states[turn & 1] = x
+    return symbol, at

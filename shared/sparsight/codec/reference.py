@@ -9,13 +9,17 @@ from __future__ import annotations
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 import numpy as np
 from jaxtyping import Bool
 
+from sparsight.codec.bank import ESCAPE, FRACTIONS, MIDDLE, SCALES
+from sparsight.codec.context import SIZES, Context
 from sparsight.codec.marks import CONTEXTS
 from sparsight.codec.payload import BUNDLE_BYTES, MAGIC, VERSION, CodedFrame
-from sparsight.codec.tables import SYMBOLS, Tables
+from sparsight.codec.tables import Tables
+from sparsight.codec.zones import zones_of
 from sparsight.geometry import ALIGN_CELLS
 
 Starts = Sequence[int]
@@ -76,14 +80,21 @@ def encode(frame: CodedFrame, tables: Tables, bundle_id: str) -> bytes:
     for y, x in frame.origins_yx.tolist():
         out += _number(y // ALIGN_CELLS * sides[1] + x // ALIGN_CELLS)
     if len(frame.origins_yx):
-        contexts, channels = _tables(tables, frame.rate)
+        contexts, raw, bank = _tables(tables)
         symbols = [
             (int(frame.marks[y, x]), contexts[_context(frame.marks, y, x)])
             for y, x in _cells(frame.union())
         ]
-        for k, row in enumerate(frame.latents.tolist()):
-            low = int(tables.low[frame.rate, k])
-            symbols += [(latent - low, channels[k]) for latent in row]
+        cells = _Cells(tables.contexts[frame.rate], frame)
+        for cell in range(len(cells.zones)):
+            for k, latent in enumerate(frame.latents[:, cell].tolist()):
+                row, middle = cells.expected(cell, k)
+                symbol = latent - middle + MIDDLE
+                if 0 <= symbol < ESCAPE and bank[row][symbol] < bank[row][symbol + 1]:
+                    symbols.append((symbol, bank[row]))
+                else:
+                    symbols += [(ESCAPE, bank[row]), (latent + 128, raw)]
+                cells.note(cell, k, latent)
         words, states = push(symbols)
         out += _number(len(words)) + b"".join(state.to_bytes(4, "little") for state in states)
         out += b"".join(word.to_bytes(2, "little") for word in words)
@@ -115,28 +126,83 @@ def decode(data: bytes, tables: Tables) -> CodedFrame:
     states = [int.from_bytes(data[i : i + 4], "little") for i in (at, at + 4)]
     first = at + 8
     words = [int.from_bytes(data[first + 2 * i :][:2], "little") for i in range(words_count)]
-    pull, (contexts, channels) = Puller(words, states), _tables(tables, rate)
-    union = frame.union()
-    for y, x in _cells(union):
+    pull, (contexts, raw, bank) = Puller(words, states), _tables(tables)
+    for y, x in _cells(frame.union()):
         marks[y, x] = pull(contexts[_context(marks, y, x)])
-    latents = [
-        [int(tables.low[rate, k]) + pull(starts) for _ in range(int(union[::2, ::2].sum()))]
-        for k, starts in enumerate(channels)
-    ]
-    return CodedFrame(rate, frame.grid_hw, patch_hw, origins, marks, np.array(latents, np.int8))
+    cells = _Cells(tables.contexts[rate], frame)
+    latents = np.zeros((tables.channels, len(cells.zones)), np.int8)
+    for cell in range(len(cells.zones)):
+        for k in range(tables.channels):
+            row, middle = cells.expected(cell, k)
+            symbol = pull(bank[row])
+            latents[k, cell] = pull(raw) - 128 if symbol == ESCAPE else middle + symbol - MIDDLE
+            cells.note(cell, k, int(latents[k, cell]))
+    return CodedFrame(rate, frame.grid_hw, patch_hw, origins, marks, latents)
 
 
-def _tables(tables: Tables, rate: int) -> tuple[list[Starts], list[Starts]]:
-    """Tables of the marks by context, and of the latents by channel."""
+class _Cells:
+    """The kept cells of the latents, and what is known of them so far.
+
+    Attributes:
+        zones: Of each.
+    """
+
+    def __init__(self, net: Context, frame: CodedFrame) -> None:
+        """Of a frame whose marks are known."""
+        kept = frame.union()[::2, ::2]
+        self.zones: list[int] = zones_of(frame.marks)[kept].tolist()
+        self._number = {(int(y), int(x)): i for i, (y, x) in enumerate(np.argwhere(kept))}
+        self._places = list(self._number)
+        self._known: list[list[int]] = [[] for _ in self.zones]
+        self._around, self._lift = net.around.tolist(), net.lift.tolist()
+        self._out, self._own = net.out.tolist(), net.own.tolist()
+        self._bias, self._units = net.bias.tolist(), net.units.tolist()
+        self._sums: list[list[int]] = []
+
+    def expected(self, cell: int, k: int) -> tuple[int, int]:
+        """Row of the bank, and the latent in its middle."""
+        if k == 0:
+            self._look_around(cell)
+        units = self._units[self.zones[cell]][k]
+        location = self._sums[0][k] * ((2**18 + units // 2) // units)
+        eighths = min(max((location + 2**23) >> 24, -1024), 1016)
+        scale = min(max((self._sums[1][k] + 2**11) >> 12, 0), SCALES - 1)
+        return scale * FRACTIONS + eighths % FRACTIONS, eighths // FRACTIONS
+
+    def note(self, cell: int, k: int, latent: int) -> None:
+        """A latent becomes known."""
+        value = (latent * self._units[self.zones[cell]][k] + 8) >> 4
+        value = min(max(value, -127), 127)
+        size = int(SIZES[abs(value)])
+        for later in range(k + 1, len(self._own)):
+            self._sums[0][later] += value * self._own[k][0][later]
+            self._sums[1][later] += size * self._own[k][1][later]
+        self._known[cell].append(value)
+
+    def _look_around(self, cell: int) -> None:
+        y, x = self._places[cell]
+        hidden = list(self._lift[self.zones[cell]])
+        for place, (dy, dx) in enumerate(((0, -1), (-1, 0), (-1, -1), (-1, 1))):
+            near = self._number.get((y + dy, x + dx))
+            if near is not None:
+                for value, weights in zip(
+                    [*self._known[near], 16], self._around[place], strict=True
+                ):
+                    hidden = [h + value * w for h, w in zip(hidden, weights, strict=True)]
+        self._sums = [list(row) for row in self._bias[self.zones[cell]]]
+        for h, weights in zip(hidden, self._out, strict=True):
+            for row, told in zip(self._sums, weights, strict=True):
+                for k, weight in enumerate(told):
+                    row[k] += min(max(h >> 8, 0), 511) * weight
+
+
+def _tables(tables: Tables) -> tuple[list[Starts], Starts, list[Starts]]:
+    """Tables of the marks by context, of bytes that are all alike, and of the bank."""
     total = 1 << 14
     marks = [[0, total - int(tables.ones[i]), total] for i in range(CONTEXTS)]
-    channels = []
-    for freqs in tables.freqs[rate].tolist():
-        starts = [0]
-        for symbol in range(SYMBOLS):
-            starts.append(starts[-1] + freqs[symbol])
-        channels.append(starts)
-    return list(marks), list(channels)
+    raw = [64 * symbol for symbol in range(257)]
+    bank = [[0, *accumulate(row)] for row in tables.bank.tolist()]
+    return list(marks), raw, list(bank)
 
 
 def _cells(union: Bool[np.ndarray, "h w"]) -> Iterator[tuple[int, int]]:

@@ -1,114 +1,143 @@
-"""Integer frequency tables of the entropy coder: what both ends know beforehand.
+"""What both ends of the entropy coder know beforehand: all of it integers, all of it in one file.
 
-    histograms of training frames ─ fit ─> Tables ─ tables.npz ─> device and cloud
+    frames of the training set ─ learn, count ─> Tables ─ tables.npz ─> device and cloud
+        bank       distributions by scale and place of the middle (`bank`), for all rates
+        contexts   of each rate, what tells where a latent's middle lies (`context`)
+        ones       how often a cell is marked, by its neighbours (`marks`)
 
-A table for each rate and channel over a support of consecutive integers, and one for each context
-of a mark. Frequencies are integers that sum to 2**14, made by integer arithmetic once, on one
-machine: both ends read them, neither derives them (design runtimes.md §4).
+Frequencies sum to 2**14. All was rounded once, on one machine: both ends read it, neither derives
+anything from floating-point numbers (design runtimes.md §4).
 """
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int8, Int64, UInt8, UInt16
+from jaxtyping import Int8, Int32, Int64, UInt8, UInt16
 
+from sparsight.codec.bank import ESCAPE, ROWS, SYMBOLS, fit_bank, quantised
+from sparsight.codec.context import BEFORE_YX, Context
 from sparsight.codec.marks import CONTEXTS
 from sparsight.codec.rans import TOTAL
+from sparsight.codec.zones import ZONES
 from sparsight.errors import BundleError, UsageError
 
-SYMBOLS = 256
-"""Latents are bytes."""
+RAW_ROW = CONTEXTS
+"""Of the coder's tables those of marks come first, then this, in which all bytes are alike."""
 
-RATES_MAX, CHANNELS_MAX = 16, 256
-FILE_BYTES_MAX = 16 << 20
+BANK_ROW = RAW_ROW + 1
+"""Then the bank's."""
 
-_KINDS = {"low": np.int8, "widths": np.uint16, "freqs": np.uint16, "ones": np.uint16}
+RATES_MAX, CHANNELS_MAX, HIDDEN_MAX = 16, 256, 256
+FILE_BYTES_MAX = 32 << 20
+
+_KINDS = {
+    "bank": np.uint16,
+    "around": np.int16,
+    "lift": np.int32,
+    "out": np.int16,
+    "own": np.int16,
+    "bias": np.int32,
+    "units": np.uint8,
+    "ones": np.uint16,
+}
+_NET = tuple(one.name for one in fields(Context))
 _UNREADABLE = (
     *(OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError),
-    *(zipfile.BadZipFile, zlib.error),
+    *(SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
 )
 """What zipfile and numpy raise on damaged files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coder:
-    """Tables of one rate as the kernels want them: channels first, then contexts of marks.
+    """All tables as the kernels want them.
 
     Attributes:
         starts: Sum of the frequencies before each symbol.
-        slots: Symbol of each slot.
+        slots: Symbol of every 64th slot.
     """
 
-    starts: Int64[np.ndarray, "t 257"]
-    slots: UInt8[np.ndarray, "t 16384"]
+    starts: Int32[np.ndarray, "t 257"]
+    slots: UInt8[np.ndarray, "t 256"]
+
+    @classmethod
+    def of(cls, freqs: Int64[np.ndarray, "t 256"]) -> Coder:
+        """From frequencies, those of each table with the sum 2**14."""
+        starts = np.zeros((len(freqs), SYMBOLS + 1), np.int32)
+        np.cumsum(freqs, 1, out=starts[:, 1:])
+        symbols = np.arange(SYMBOLS, dtype=np.uint8)
+        return cls(starts, np.stack([np.repeat(symbols, row)[::64] for row in freqs]))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tables:
     """Tables of all rates.
 
     Attributes:
-        low: Smallest latent of each rate and channel.
-        widths: Symbols of each support, at least 1.
-        freqs: Frequency of each symbol from `low` on, zero behind the support; sums to 2**14.
+        bank: Frequency of each symbol in each row.
+        contexts: The model of each rate, of the same channels all.
         ones: Frequency of a mark in each context, out of 2**14.
     """
 
-    low: Int8[np.ndarray, "r k"]
-    widths: UInt16[np.ndarray, "r k"]
-    freqs: UInt16[np.ndarray, "r k 256"]
+    bank: UInt16[np.ndarray, "rows 256"]
+    contexts: tuple[Context, ...]
     ones: UInt16[np.ndarray, " contexts"]
-    _coders: dict[int, Coder] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def rates(self) -> int:
         """How many rates there are."""
-        return int(self.low.shape[0])
+        return len(self.contexts)
 
     @property
     def channels(self) -> int:
         """How many channels a latent has."""
-        return int(self.low.shape[1])
+        return self.contexts[0].channels
 
     @classmethod
     def fit(
         cls,
-        histograms: Int64[np.ndarray, "r k 256"],
+        contexts: Sequence[Context],
+        symbols: Int64[np.ndarray, "rows 256"],
         marks: Int64[np.ndarray, "contexts 2"],
     ) -> Tables:
         """Tables that code what was counted in the fewest bits.
 
         Args:
-            histograms: Count of each latent from -128 on, for each rate and channel.
+            contexts: The model of each rate.
+            symbols: Count of each symbol in each row of the bank; zeros leave its start.
             marks: Count of unmarked and marked cells in each context.
 
         Raises:
             UsageError: A shape that is none of these, or negative counts.
         """
-        if histograms.ndim != 3 or histograms.shape[2] != SYMBOLS or marks.shape != (CONTEXTS, 2):
+        if symbols.shape != (ROWS, SYMBOLS) or marks.shape != (CONTEXTS, 2):
             raise UsageError(
-                f"tables: expected counts of shape [rates, channels, {SYMBOLS}] and "
-                f"[{CONTEXTS}, 2], got {list(histograms.shape)} and {list(marks.shape)}"
+                f"tables: expected counts of shape [{ROWS}, {SYMBOLS}] and [{CONTEXTS}, 2], "
+                f"got {list(symbols.shape)} and {list(marks.shape)}"
             )
-        if (histograms < 0).any() or (marks < 0).any():
+        if (symbols < 0).any() or (marks < 0).any():
             raise UsageError("tables: expected counts from 0, got negative ones")
-        rates, channels, _ = histograms.shape
-        low = np.zeros((rates, channels), np.int8)
-        widths = np.ones((rates, channels), np.uint16)
-        freqs = np.zeros((rates, channels, SYMBOLS), np.uint16)
-        for r in range(rates):
-            for k in range(channels):
-                seen = np.flatnonzero(histograms[r, k])
-                first, last = (seen[0], seen[-1]) if len(seen) else (SYMBOLS // 2, SYMBOLS // 2)
-                low[r, k], widths[r, k] = first - SYMBOLS // 2, last - first + 1
-                freqs[r, k, : last - first + 1] = quantised(histograms[r, k, first : last + 1])
         ones = np.array([quantised(pair)[1] for pair in marks], np.uint16)
-        return cls(low, widths, freqs, ones)
+        return cls(fit_bank(symbols), tuple(contexts), ones)
+
+    def context(self, rate: int) -> Context:
+        """The model of a rate.
+
+        Raises:
+            UsageError: There is no such rate.
+        """
+        if not 0 <= rate < self.rates:
+            raise UsageError(f"rate: expected 0 to {self.rates - 1}, got {rate}")
+        return self.contexts[rate]
 
     def limits(self, rate: int) -> tuple[Int8[np.ndarray, " k"], Int8[np.ndarray, " k"]]:
         """Smallest and largest latent that a rate can code, of each channel.
@@ -116,28 +145,24 @@ class Tables:
         Raises:
             UsageError: There is no such rate.
         """
-        if not 0 <= rate < self.rates:
-            raise UsageError(f"rate: expected 0 to {self.rates - 1}, got {rate}")
-        high = self.low[rate].astype(np.int64) + self.widths[rate] - 1
-        return self.low[rate].copy(), high.astype(np.int8)
+        k = self.context(rate).channels
+        return np.full(k, -128, np.int8), np.full(k, 127, np.int8)
 
-    def coder(self, rate: int) -> Coder:
-        """What the kernels need of a rate; made once."""
-        if rate not in self._coders:
-            both = np.zeros((self.channels + CONTEXTS, SYMBOLS), np.int64)
-            both[: self.channels] = self.freqs[rate]
-            both[self.channels :, 0], both[self.channels :, 1] = TOTAL - self.ones, self.ones
-            starts = np.concatenate((np.zeros((len(both), 1), np.int64), np.cumsum(both, 1)), 1)
-            symbols = np.arange(SYMBOLS, dtype=np.uint8)
-            slots = np.stack([np.repeat(symbols, row) for row in both])
-            self._coders[rate] = Coder(starts, slots)
-        return self._coders[rate]
+    @cached_property
+    def coder(self) -> Coder:
+        """What the kernels need; made once."""
+        rows = np.zeros((BANK_ROW + ROWS, SYMBOLS), np.int64)
+        rows[:CONTEXTS, 0], rows[:CONTEXTS, 1] = TOTAL - self.ones.astype(np.int64), self.ones
+        rows[RAW_ROW] = TOTAL // SYMBOLS
+        rows[BANK_ROW:] = self.bank
+        return Coder.of(rows)
 
     def save(self, file: Path) -> None:
         """Write `tables.npz`; no pickle."""
-        np.savez_compressed(
-            file, low=self.low, widths=self.widths, freqs=self.freqs, ones=self.ones
-        )
+        nets: dict[str, Any] = {
+            name: np.stack([getattr(one, name) for one in self.contexts]) for name in _NET
+        }
+        np.savez_compressed(file, bank=self.bank, ones=self.ones, **nets)
 
     @classmethod
     def load(cls, file: Path) -> Tables:
@@ -154,15 +179,26 @@ class Tables:
                 arrays = {name: np.asarray(data[name]) for name in _KINDS}
         except _UNREADABLE as e:
             raise BundleError(f"{file}: no tables of the entropy coder ({e})") from e
-        low = arrays["low"]
-        r, k = low.shape if low.ndim == 2 else (0, 0)
-        wanted = {"low": (r, k), "widths": (r, k), "freqs": (r, k, SYMBOLS), "ones": (CONTEXTS,)}
-        if not (0 < r <= RATES_MAX and 0 < k <= CHANNELS_MAX) or any(
+        shape = arrays["out"].shape
+        r, h, _, k = shape if len(shape) == 4 else (0, 0, 0, 0)
+        wanted = {
+            "bank": (ROWS, SYMBOLS),
+            "around": (r, len(BEFORE_YX), k + 1, h),
+            "lift": (r, ZONES, h),
+            "out": (r, h, 2, k),
+            "own": (r, k, 2, k),
+            "bias": (r, ZONES, 2, k),
+            "units": (r, ZONES, k),
+            "ones": (CONTEXTS,),
+        }
+        if not (0 < r <= RATES_MAX and 0 < k <= CHANNELS_MAX and 0 < h <= HIDDEN_MAX) or any(
             arrays[name].dtype != kind or arrays[name].shape != wanted[name]
             for name, kind in _KINDS.items()
         ):
             raise BundleError(f"{file}: tables of other shapes than this version's")
-        out = cls(low, arrays["widths"], arrays["freqs"], arrays["ones"])
+        nets = (np.ascontiguousarray(arrays[name]) for name in _NET)
+        contexts = tuple(Context(*one) for one in zip(*nets, strict=True))
+        out = cls(arrays["bank"], contexts, arrays["ones"])
         out.check(file)
         return out
 
@@ -172,36 +208,12 @@ class Tables:
         Raises:
             BundleError: Says what is wrong; names the source.
         """
-        widths = self.widths.astype(np.int64)
-        inside = np.arange(SYMBOLS) < widths[..., None]
         good = (
-            ((widths >= 1) & (self.low + widths - 1 <= 127)).all()
-            and ((self.freqs > 0) == inside).all()
-            and (self.freqs.sum(2, dtype=np.int64) == TOTAL).all()
+            (self.bank.sum(1, dtype=np.int64) == TOTAL).all()
+            and (self.bank[:, ESCAPE] >= 1).all()
             and ((self.ones >= 1) & (self.ones < TOTAL)).all()
         )
         if not good:
             raise BundleError(f"{source}: frequencies that don't sum to {TOTAL}; copy it again")
-
-
-def quantised(counts: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
-    """Frequencies from 1 that sum to 2**14, near the shares of the counts.
-
-    What rounding leaves goes where it saves, or costs, the fewest bits.
-
-    Args:
-        counts: From 0; at most 2**14 of them.
-    """
-    padded = counts.astype(np.int64) * len(counts) + 1  # an unseen symbol keeps a small share
-    total = int(padded.sum())
-    freqs = np.maximum(1, [int(c) * TOTAL // total for c in padded]).astype(np.int64)
-    while (left := TOTAL - int(freqs.sum())) != 0:
-        # Bits that one more saves, or one less costs: count / frequency, to first order.
-        if left > 0:
-            able, worth = len(freqs), -padded / (freqs + 0.5)
-        else:
-            able = int((freqs > 1).sum())
-            worth = np.where(freqs > 1, padded / (freqs - 0.5), np.inf)
-        many = min(abs(left), max(1, able // 4))
-        freqs[np.argsort(worth, kind="stable")[:many]] += 1 if left > 0 else -1
-    return freqs
+        if not all(one.is_sound() for one in self.contexts):
+            raise BundleError(f"{source}: a context that needs sums of over 32 bits; copy it again")

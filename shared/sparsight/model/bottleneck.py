@@ -1,14 +1,15 @@
 """The bottleneck: P3 as few small integers, and back.
 
     device   P3 [C, H/8, W/8] ─┬─ 2x2 stride 2 ──────────────────┬ + ─ / steps ─ round ─> latents
-                               └─ 3x3 ─ ReLU ─ 2x2 stride 2 ─────┘        int8 [K, H/16, W/16]
+                               └─ 3x3 ─ ReLU ─ 2x2 stride 2 ─────┘     int8 [3, K, H/16, W/16]
 
     cloud    latents of the kept cells ─ * steps ─ 2x2 transposed ─ residual blocks ─> P3, as rows
 
 A transform coder with the detector as its judge (design codec.md). The linear branch starts as the
 principal components of P3's 2x2 blocks; the other learns what they leave. One model serves several
-rates: a rate is a vector of step sizes, one a channel, and an input of the exported graph. Steps
-are the bundle's (`Manifest.rates`), not the weights', so both halves use the same numbers.
+rates: a rate is a step size for each channel in each zone (`codec.zones`), and an input of the
+exported graph. Steps are the bundle's (`Manifest.rates`), not the weights', so both halves use the
+same numbers.
 """
 
 from __future__ import annotations
@@ -104,8 +105,9 @@ class Bottleneck(nn.Module):
 
 
 def quantised(
-    latents: Float[Tensor, "b k h w"], steps: Float[Tensor, " k"]
-) -> Int8[Tensor, "b k h w"]:
-    """Latents in units of their steps, rounded half to even and clipped to a byte."""
-    out: Tensor = (latents / steps[:, None, None]).round().clamp(-128, 127).to(torch.int8)
+    latents: Float[Tensor, "b k h w"], steps: Float[Tensor, "z k"]
+) -> Int8[Tensor, "b z k h w"]:
+    """Latents in units of each zone's steps, rounded half to even and clipped to a byte."""
+    whole = (latents[:, None] / steps[:, :, None, None]).round()
+    out: Tensor = whole.clamp(-128, 127).to(torch.int8)
     return out

@@ -83,7 +83,7 @@ class CloudHalf:
         origin = Patches(np.zeros((1, 2), np.int32), np.ones(1, np.float32), patch_hw, grid_hw)
         kept = Kept(origin, origin.union())
         low = torch.zeros(
-            len(self.codec.steps_of(0)), *(v >> LATENT_LEVEL for v in grid_hw), dtype=torch.int8
+            *self.codec.steps_of(0).shape, *(v >> LATENT_LEVEL for v in grid_hw), dtype=torch.int8
         )
         payload = encode(self.codec.code_latents(low, kept, 0), self.codec.tables, self.manifest.id)
         box = Letterbox.fit((WARM_PX, WARM_PX), WARM_PX)

@@ -1,10 +1,11 @@
 """The codec's two ends in torch: P3 of kept cells to a coded frame, coded frames to P3.
 
-    P3, patches ─ analysis ─ round ─ clip to the tables ─> CodedFrame ─ payload.encode ─> bytes
+    P3, patches ─ analysis ─ round ─ cut_frame ─> CodedFrame ─ payload.encode ─> bytes
     CodedFrames ─ latents * steps ─ synthesis on the kept cells of all frames ─> rows of P3
 
-A device does the first line in `edge.onnx`; here it serves training and evaluation. The second line
-is the cloud's.
+The steps of a cell are those of its zone, which both lines derive from the frame's marks. A device
+does the first line with `edge.onnx`; here it serves training and evaluation. The second line is the
+cloud's.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from sparsight.bundle import TABLES, Bundle
 from sparsight.codec.cut import cut_frame
 from sparsight.codec.payload import CodedFrame
 from sparsight.codec.tables import Tables
+from sparsight.codec.zones import zones_of_kept
 from sparsight.errors import UsageError
 from sparsight.model.bottleneck import Bottleneck, quantised
 from sparsight.model.passes import Kept
@@ -34,12 +36,12 @@ class FrameCodec:
 
     Attributes:
         bottleneck: Its learned half.
-        steps: Step sizes of each rate, finest first.
+        steps: Step sizes of each rate, finest first: a row for each zone.
         tables: Its exact half.
     """
 
     bottleneck: Bottleneck
-    steps: tuple[Float[Tensor, " k"], ...]
+    steps: tuple[Float[Tensor, "3 k"], ...]
     tables: Tables
 
     @classmethod
@@ -66,8 +68,8 @@ class FrameCodec:
         steps = self.steps_of(rate).to(p3.device)
         return self.code_latents(quantised(self.bottleneck.analysis(p3), steps)[0], kept, rate)
 
-    def code_latents(self, latents: Int8[Tensor, "k _ _"], kept: Kept, rate: int) -> CodedFrame:
-        """Likewise from the latents of the whole frame."""
+    def code_latents(self, latents: Int8[Tensor, "3 k _ _"], kept: Kept, rate: int) -> CodedFrame:
+        """Likewise from the latents of the whole frame, in the steps of each zone."""
         return cut_frame(latents.cpu().numpy(), kept.patches, kept.marks, self.tables, rate)
 
     def rows(self, frames: Sequence[CodedFrame], area: CellArea) -> Float[Tensor, "n c 1 1"]:
@@ -78,15 +80,12 @@ class FrameCodec:
             area: Their kept cells, frame after frame.
         """
         device = self.bottleneck.synthesis.spread.weight.device
-        latents = [
-            torch.from_numpy(f.latents).to(device).T.float() * self.steps_of(f.rate).to(device)
-            for f in frames
-        ]
-        out: Tensor = self.bottleneck.synthesis(torch.cat(latents), area)
+        latents = torch.cat([self._scaled(frame).to(device) for frame in frames])
+        out: Tensor = self.bottleneck.synthesis(latents, area)
         return out
 
-    def steps_of(self, rate: int) -> Float[Tensor, " k"]:
-        """Step size of each channel at a rate.
+    def steps_of(self, rate: int) -> Float[Tensor, "3 k"]:
+        """Step size of each channel in each zone at a rate.
 
         Raises:
             UsageError: There is no such rate.
@@ -96,6 +95,12 @@ class FrameCodec:
                 f"rate: expected 0 to {len(self.steps) - 1}, the finest first, got {rate}"
             )
         return self.steps[rate]
+
+    def _scaled(self, frame: CodedFrame) -> Float[Tensor, "n16 k"]:
+        """Latents of a frame times the steps of their zones, a row for each kept cell."""
+        zones = torch.from_numpy(zones_of_kept(frame.marks, frame.union()).astype(np.int64))
+        out: Tensor = torch.from_numpy(frame.latents).T.float() * self.steps_of(frame.rate)[zones]
+        return out
 
 
 def kept_of(frame: CodedFrame) -> Kept:

@@ -35,12 +35,12 @@ class Look:
     Attributes:
         heat: The seeker's map.
         p3: The stem's map; None where latents were asked for.
-        latents: P3 as integers; None without a rate.
+        latents: P3 as integers, in the steps of each zone; None without a rate.
     """
 
     heat: Float32[np.ndarray, "h w"]
     p3: Float[Tensor, "1 c h w"] | None
-    latents: Int8[Tensor, "k h16 w16"] | None
+    latents: Int8[Tensor, "3 k h16 w16"] | None
 
 
 class DeviceHalf:
@@ -88,7 +88,7 @@ class DeviceHalf:
         if self._file is None or self._codec is None:
             return None
         if self._graph is None:
-            channels = len(self._codec.steps_of(0))
+            channels = self._codec.steps_of(0).shape[1]
             self._graph = Graph(self._file, channels, torch.get_num_threads())
         return self._graph if self._graph.has_p3 else None
 

@@ -1,14 +1,15 @@
 """The device's half as one ONNX graph.
 
     image uint8 [1, H, W, 3] ─ normalise ─ stem ─ P3 ─┬─ seeker ─ sigmoid ─> heat [1, H/8, W/8]
-    steps float32 [K] ────────────────────────────────┴─ analysis ─ / steps ─ round ─ clip
-                                                             └─> latents int8 [1, K, H/16, W/16]
+    steps float32 [3, K] ─────────────────────────────┴─ analysis ─ / steps ─ round ─ clip
+                                                          └─> latents int8 [1, 3, K, H/16, W/16]
 
-P3 is an output as well, for a detector that runs in one process; a device leaves it. H and W are
-free, multiples of 32. The graph is written from the bundle's half-precision weights, so that the
-device and the cloud's torch run the same numbers, and it is checked in onnxruntime before it is
-kept. It holds only operators that TensorRT has too; precision is the graph's (design runtimes.md
-§1).
+The latents come in the steps of each zone (`codec.zones`), as zones are known only when the slicer
+has chosen the patches. P3 is an output as well, for a detector that runs in one process; a device
+leaves it. H and W are free, multiples of 32. The graph is written from the bundle's half-precision
+weights, so that the device and the cloud's torch run the same numbers, and it is checked in
+onnxruntime before it is kept. It holds only operators that TensorRT has too, and nothing of the
+machine that it was written on; precision is the graph's (design runtimes.md §1).
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from google.protobuf.message import Message
 from jaxtyping import Float, Int8, UInt8
 from torch import Tensor, nn
 
+from sparsight.codec.zones import ZONES
 from sparsight.errors import BundleError
 from sparsight.model.bottleneck import quantised
 from sparsight.model.network import Network
@@ -52,9 +55,9 @@ class EdgeHalf(nn.Module):
         self.analysis = network.bottleneck.analysis
 
     def forward(
-        self, image: UInt8[Tensor, "1 h w 3"], steps: Float[Tensor, " k"]
-    ) -> tuple[Float[Tensor, "1 h8 w8"], Int8[Tensor, "1 k h16 w16"], Float[Tensor, "1 c h8 w8"]]:
-        """One letterboxed frame, and the step sizes of the wanted rate."""
+        self, image: UInt8[Tensor, "1 h w 3"], steps: Float[Tensor, "3 k"]
+    ) -> tuple[Float[Tensor, "1 h8 w8"], Int8[Tensor, "1 3 k h16 w16"], Float[Tensor, "1 c h8 w8"]]:
+        """One letterboxed frame, and the step sizes of each zone at the wanted rate."""
         p3 = self.units(self.normalise(image.permute(0, 3, 1, 2)))
         if self.nhwc:
             p3 = p3.permute(0, 3, 1, 2)
@@ -72,7 +75,7 @@ def export_edge(network: Network, file: Path) -> None:
         BundleError: The graph does not say what the network says.
     """
     half = EdgeHalf(network).eval()
-    steps = torch.ones(half.analysis.linear.out_channels)
+    steps = torch.ones(ZONES, half.analysis.linear.out_channels)
     height, width = torch.export.Dim("h", min=2, max=512), torch.export.Dim("w", min=2, max=512)
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
@@ -94,7 +97,9 @@ def export_edge(network: Network, file: Path) -> None:
     finally:
         quiet.setLevel(level)
     assert program is not None
-    program.save(file)
+    graph = program.model_proto
+    _strip(graph)
+    file.write_bytes(graph.SerializeToString())
     check_edge(half, file)
 
 
@@ -110,7 +115,8 @@ def check_edge(half: EdgeHalf, file: Path) -> None:
 
     session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
-    steps = np.full(half.analysis.linear.out_channels, 0.5, np.float32)
+    steps = np.full((ZONES, half.analysis.linear.out_channels), 0.5, np.float32)
+    steps *= 2.0 ** np.arange(ZONES, dtype=np.float32)[:, None]  # a zone mixed up would show
     for hw in PROBES_HW:
         image = rng.integers(0, 256, (1, *hw, 3), np.uint8)
         heat, latents = session.run(["heat", "latents"], {"image": image, "steps": steps})
@@ -124,3 +130,14 @@ def check_edge(half: EdgeHalf, file: Path) -> None:
                 f"{file}: the graph and the network disagree (heat by {off:.1e}, "
                 f"{(apart > 0).mean():.2%} of the latents); the bundle was not written"
             )
+
+
+def _strip(message: Message) -> None:
+    """Take the notes of torch's exporter out: stack traces, and paths of this machine in them."""
+    for note in ("metadata_props", "doc_string"):
+        if note in message.DESCRIPTOR.fields_by_name:
+            message.ClearField(note)
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for part in [value] if isinstance(value, Message) else value:
+                _strip(part)

@@ -1,6 +1,5 @@
 """The bottleneck's training: where it starts, that it learns, and that a kill costs nothing."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -94,16 +93,6 @@ class Ran:
 
 
 @pytest.fixture(scope="module")
-def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The set of `scenes`, with the classes of the split bundle."""
-    folder = draw_set(tmp_path_factory.mktemp("codec") / "set")
-    raw = json.loads((folder / "squares.json").read_text())
-    raw["categories"].append({"id": 3, "name": "green"})
-    (folder / "squares.json").write_text(json.dumps(raw))
-    return folder
-
-
-@pytest.fixture(scope="module")
 def ran(squares: Path, split_bundle: Path) -> Ran:
     file = write_config(squares, checkpoint_s=0.001, **changes(split_bundle))
     file = file.rename(squares / "ran.yaml")  # other tests write theirs in its place
@@ -121,9 +110,9 @@ def ran(squares: Path, split_bundle: Path) -> Ran:
 
 def test_a_run_ends_in_a_bundle_of_two_halves(ran: Ran, split_bundle: Path) -> None:
     bundle = open_bundle(ran.bundle)
-    assert bundle.manifest.format == FORMAT == 2
+    assert bundle.manifest.format == FORMAT == 3
     assert set(bundle.manifest.sha256) >= {EDGE, TABLES, WEIGHTS}
-    assert [len(rate.steps) for rate in bundle.manifest.rates] == [12, 12, 12]
+    assert [rate.channels for rate in bundle.manifest.rates] == [12, 12, 12]
     means = [np.log(rate.steps).mean() for rate in bundle.manifest.rates]
     assert means == sorted(means)
     assert (ran.bundle / CARD).read_text() == (split_bundle / CARD).read_text()
@@ -190,7 +179,7 @@ def test_a_slicer_of_its_own_is_not_to_be_had(
 ) -> None:
     asked = ("--out", str(tmp_path / "b"), "--threshold", "0.4")
     assert typed(build, str(ran.file), *asked) == 2
-    assert "of the bundle that a bottleneck's run started from" in " ".join(
+    assert "of the bundle that a run with a bottleneck started from" in " ".join(
         capsys.readouterr().err.split()
     )
     assert not (tmp_path / "b").exists()

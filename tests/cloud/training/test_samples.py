@@ -174,3 +174,20 @@ def test_masks_follow_the_pixels_and_shape_the_heat(tmp_path: Path) -> None:
         heat = labels.heat[0].numpy()
         assert (heat[mask] >= BORDER).all()
         assert (heat[boxed & ~mask] == 0).all()
+
+
+def test_some_samples_went_through_a_codec(tmp_path: Path) -> None:
+    plain, coded = (
+        Sampler(squares(tmp_path), crops(compress=share, mosaic=0.0), 10**8) for share in (0.0, 1.0)
+    )
+    worst = 0.0
+    for seed in range(6):
+        a, b = (sampler.draw(np.random.default_rng(seed)) for sampler in (plain, coded))
+        np.testing.assert_array_equal(a.xyxy, b.xyxy)
+        assert a.image.shape == b.image.shape and b.image.dtype == np.uint8
+        apart = np.abs(a.image.astype(int) - b.image.astype(int))
+        assert 0 < apart.mean() < 12
+        worst = max(worst, float(apart.max()))
+        again = coded.draw(np.random.default_rng(seed))
+        np.testing.assert_array_equal(b.image, again.image)
+    assert worst > 20  # coarse qualities are among them

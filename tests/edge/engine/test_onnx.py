@@ -12,7 +12,7 @@ from sparsight_edge.engine.onnx import OnnxEngine
 
 from ..small.graphs import write_graph  # noqa: TID252
 
-STEPS = np.array([1, 2, 4, 8], np.float32)
+STEPS = np.array([[1, 2, 4, 8], [2, 4, 8, 16], [3, 5, 7, 9]], np.float32)
 
 
 @pytest.fixture
@@ -36,7 +36,8 @@ def test_maps_of_any_size(graph: Path, height: int, width: int) -> None:
     red = image[..., 0].reshape(height // 8, 8, width // 8, 8).mean((1, 3)) / 255
     np.testing.assert_allclose(maps.heat, red, atol=1e-5)
     grey = image.reshape(height // 16, 16, width // 16, 16, 3).mean((1, 3, 4))
-    want = np.round(grey[None] / STEPS[:, None, None]) - 10 * np.arange(4)[:, None, None]
+    want = np.round(grey / STEPS[:, :, None, None]) - 10 * np.arange(4)[:, None, None]
+    assert maps.latents.shape == want.shape
     off = np.abs(maps.latents - np.clip(want, -128, 127))
     assert off.max() <= 1 and off.mean() < 0.1  # a mean at one half may round either way
 
@@ -45,13 +46,13 @@ def test_the_steps_are_the_rates(graph: Path) -> None:
     image = picture(32, 32)
     fine = OnnxEngine(graph, STEPS).run(image).latents
     coarse = OnnxEngine(graph, STEPS * 4).run(image).latents
-    assert np.abs(coarse[0]).max() < np.abs(fine[0]).max()
+    assert (np.abs(coarse[:, 0]).max((1, 2)) < np.abs(fine[:, 0]).max((1, 2))).all()
 
 
 def test_the_channels_may_be_left_open(tmp_path: Path) -> None:
     write_graph(tmp_path / "edge.onnx", fixed_channels=False)
     maps = OnnxEngine(tmp_path / "edge.onnx", STEPS).run(picture(32, 32))
-    assert maps.latents.shape == (4, 2, 2)
+    assert maps.latents.shape == (3, 4, 2, 2)
 
 
 def test_a_missing_or_damaged_graph_is_named(graph: Path) -> None:
@@ -73,6 +74,9 @@ def test_a_foreign_graph_is_refused_when_it_is_loaded(tmp_path: Path) -> None:
     write_graph(file, channels=3)
     with pytest.raises(BundleError, match="has 3 channels of latents, the bundle's rate has 4"):
         OnnxEngine(file, STEPS)
+    write_graph(file, zones=2)
+    with pytest.raises(BundleError, match="has 2 zones of latents, the bundle's rate has 3"):
+        OnnxEngine(file, STEPS)
 
 
 def test_a_graph_of_another_stride_is_refused_when_it_runs(tmp_path: Path) -> None:
@@ -82,10 +86,12 @@ def test_a_graph_of_another_stride_is_refused_when_it_runs(tmp_path: Path) -> No
         engine.run(picture(32, 32))
 
 
-@pytest.mark.parametrize("steps", [[0, 1, 1, 1], [1, -1, 1, 1], [1, np.nan, 1, 1]])
-def test_steps_that_are_none(graph: Path, steps: list[float]) -> None:
+@pytest.mark.parametrize("step", [0, -1, np.nan, np.inf])
+def test_steps_that_are_none(graph: Path, step: float) -> None:
+    steps = STEPS.copy()
+    steps[2, 1] = step
     with pytest.raises(BundleError, match="step sizes must be finite and above 0"):
-        OnnxEngine(graph, np.array(steps, np.float32))
+        OnnxEngine(graph, steps)
 
 
 @pytest.mark.parametrize("shape", [(33, 32), (32, 40), (0, 32)])
@@ -102,7 +108,7 @@ def test_it_tells_nobody(graph: Path, tmp_path: Path) -> None:
     del environment["ORT_DISABLE_TELEMETRY"]
     use = (
         "import numpy as np, pathlib, sys; from sparsight_edge.engine.onnx import OnnxEngine; "
-        "OnnxEngine(pathlib.Path(sys.argv[1]), np.ones(4, np.float32))"
+        "OnnxEngine(pathlib.Path(sys.argv[1]), np.ones((3, 4), np.float32))"
     )
     subprocess.run([sys.executable, "-c", use, str(graph)], env=environment, check=True)
     assert list(told.iterdir()) == []

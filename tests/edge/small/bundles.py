@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tests.shared.codec.frames import NOTHING, some_context
 
 from sparsight.bundle import EDGE, TABLES, WEIGHTS, Manifest, Rate, write_bundle
 from sparsight.codec.marks import CONTEXTS
-from sparsight.codec.tables import SYMBOLS, Tables
+from sparsight.codec.tables import Tables
 from sparsight.settings import CodecSettings, DetectSettings, ModelSettings
 from sparsight.slicer import SlicerSettings
 
@@ -17,15 +18,18 @@ from .graphs import write_graph
 CHANNELS = 4
 LONG_SIDE_PX = 256
 RATES = (1.0, 4.0)
+"""Steps of zone 0."""
+
+ZONE_STEPS = (1.0, 2.0, 4.0)
+"""Steps of each zone, in those of zone 0."""
 
 
 def write_small_bundle(folder: Path) -> Manifest:
     """A bundle with two rates; where a picture is bright red, there is something."""
     folder.mkdir(parents=True, exist_ok=True)
     write_graph(folder / EDGE, CHANNELS)
-    histograms = np.ones((len(RATES), CHANNELS, SYMBOLS), np.int64)
-    histograms[:, :, :28] = 0  # the tables end before the graph's numbers do
-    Tables.fit(histograms, np.ones((CONTEXTS, 2), np.int64)).save(folder / TABLES)
+    contexts = [some_context(CHANNELS, seed) for seed in range(len(RATES))]
+    Tables.fit(contexts, NOTHING, np.ones((CONTEXTS, 2), np.int64)).save(folder / TABLES)
     (folder / WEIGHTS).write_bytes(b"the cloud's business")
     return write_bundle(
         folder,
@@ -35,7 +39,9 @@ def write_small_bundle(folder: Path) -> Manifest:
         ),
         name="averages",
         card="made by a test",
-        rates=tuple(Rate(steps=(step,) * CHANNELS) for step in RATES),
+        rates=tuple(
+            Rate(steps=tuple((step * wider,) * CHANNELS for wider in ZONE_STEPS)) for step in RATES
+        ),
     )
 
 

@@ -7,6 +7,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from sparsight.codec.zones import ZONES
+
 OPSET = 18
 
 
@@ -14,16 +16,18 @@ def write_graph(
     file: Path,
     channels: int = 4,
     *,
+    zones: int = ZONES,
     heat_name: str = "heat",
     heat_stride: int = 8,
     fixed_channels: bool = True,
 ) -> None:
     """A graph that averages: heat is the mean brightness of a cell's red, in [0, 1].
 
-    Latent channel c is round(255 * mean over 16 px of the grey / steps[c]) - 10 * c, clipped.
+    Latent channel c of zone z is round(255 * mean over 16 px of the grey / steps[z, c]) - 10 * c,
+    clipped.
     """
     k: Any = channels if fixed_channels else "k"
-    offsets = -10.0 * np.arange(channels, dtype=np.float32).reshape(1, channels, 1, 1)
+    offsets = -10.0 * np.arange(channels, dtype=np.float32).reshape(channels, 1, 1)
     constants = {
         "red": np.array([1, 0, 0], np.float32).reshape(1, 3, 1, 1),
         "grey": np.full((1, 3, 1, 1), 1 / 3, np.float32),
@@ -33,7 +37,7 @@ def write_graph(
         "high": np.array(127, np.float32),
         "offsets": offsets,
         "one": np.array([1], np.int64),
-        "as_channels": np.array([1, -1, 1, 1], np.int64),
+        "as_channels": np.array([1, zones, -1, 1, 1], np.int64),
     }
     side = [heat_stride, heat_stride]
     nodes = [
@@ -60,11 +64,11 @@ def write_graph(
         "averages",
         [
             helper.make_tensor_value_info("image", TensorProto.UINT8, [1, "h", "w", 3]),
-            helper.make_tensor_value_info("steps", TensorProto.FLOAT, [k]),
+            helper.make_tensor_value_info("steps", TensorProto.FLOAT, [zones, k]),
         ],
         [
             helper.make_tensor_value_info(heat_name, TensorProto.FLOAT, [1, "gh", "gw"]),
-            helper.make_tensor_value_info("latents", TensorProto.INT8, [1, k, "lh", "lw"]),
+            helper.make_tensor_value_info("latents", TensorProto.INT8, [1, zones, k, "lh", "lw"]),
         ],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )

@@ -7,11 +7,21 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
+from sparsight.codec.bank import MIDDLE
 from sparsight.codec.payload import MAGIC, VERSION, CodedFrame, decode, encode, peek
 from sparsight.codec.tables import Tables
 from sparsight.errors import PayloadError
 
-from .frames import BUNDLE, HEAD_BYTES, assert_same, sealed, some_frame, some_tables
+from .frames import (
+    BUNDLE,
+    HEAD_BYTES,
+    NOTHING,
+    assert_same,
+    sealed,
+    some_frame,
+    some_tables,
+    still_context,
+)
 
 TABLES = some_tables()
 Mangle = Callable[[np.random.Generator, bytes], bytes]
@@ -178,10 +188,10 @@ def test_bytes_beyond_the_limit_are_not_even_summed() -> None:
 
 
 def certain() -> Tables:
-    """Tables by which any number of symbols costs nothing."""
-    counts = np.zeros((1, 64, 256), np.int64)
-    counts[:, :, 128] = 1
-    return Tables.fit(counts, np.tile(np.array([10**9, 0]), (16, 1)))
+    """Tables by which any number of symbols costs next to nothing."""
+    counts = NOTHING.copy()
+    counts[:, MIDDLE] = 10**12
+    return Tables.fit([still_context(64, 0)], counts, np.tile(np.array([10**9, 0]), (16, 1)))
 
 
 def test_the_dearest_payload_of_few_bytes() -> None:

@@ -8,16 +8,15 @@ from jaxtyping import Bool
 
 from sparsight.codec.marks import CONTEXTS, contexts, count_marks, pull_marks
 from sparsight.codec.rans import LOWEST, push
-from sparsight.codec.tables import SYMBOLS, Tables
+from sparsight.codec.tables import Tables
 
-from .frames import blobs
+from .frames import blobs, some_context, tables_of
 
 MAPS = hnp.array_shapes(min_dims=2, max_dims=2, max_side=12)
 
 
-def tables_of(marks: Bool[np.ndarray, "h w"], union: Bool[np.ndarray, "h w"]) -> Tables:
-    counts = np.zeros((1, 3, SYMBOLS), np.int64)
-    return Tables.fit(counts, count_marks(marks, union))
+def tables_for(marks: Bool[np.ndarray, "h w"], union: Bool[np.ndarray, "h w"]) -> Tables:
+    return tables_of([some_context(3)], count_marks(marks, union))
 
 
 @given(st.data(), MAPS)
@@ -25,12 +24,12 @@ def tables_of(marks: Bool[np.ndarray, "h w"], union: Bool[np.ndarray, "h w"]) ->
 def test_what_is_coded_comes_back(data: st.DataObject, shape: tuple[int, int]) -> None:
     union = data.draw(hnp.arrays(np.bool_, shape))
     marks = data.draw(hnp.arrays(np.bool_, shape)) & union
-    tables = tables_of(marks, union)
-    coder, rows = tables.coder(0), contexts(marks)[union] + tables.channels
+    tables = tables_for(marks, union)
+    coder, rows = tables.coder, contexts(marks)[union]
     words, states = np.empty(len(rows), np.uint16), np.zeros(2, np.int64)
     at = push(marks[union].astype(np.int64), rows, coder.starts, words, states)
     out = np.zeros(shape, np.bool_)
-    end = pull_marks(words[at:], states, union, tables.channels, coder.starts, coder.slots, out)
+    end = pull_marks(words[at:], states, union, coder.starts, coder.slots, out)
     assert end == len(words) - at
     assert states.tolist() == [LOWEST, LOWEST]
     np.testing.assert_array_equal(out, marks)
@@ -60,11 +59,11 @@ def test_only_the_union_is_counted() -> None:
 
 def test_blobs_cost_a_fraction_of_a_bit_a_cell() -> None:
     everywhere = np.ones((96, 160), np.bool_)
-    tables = tables_of(blobs(96, 160, 1), everywhere)
+    tables = tables_for(blobs(96, 160, 1), everywhere)
     marks = blobs(96, 160, 2)
-    rows = contexts(marks)[everywhere] + tables.channels
+    rows = contexts(marks)[everywhere]
     words, states = np.empty(len(rows), np.uint16), np.zeros(2, np.int64)
-    at = push(marks.ravel().astype(np.int64), rows, tables.coder(0).starts, words, states)
+    at = push(marks.ravel().astype(np.int64), rows, tables.coder.starts, words, states)
     assert 0.1 < marks.mean() < 0.3
     assert 16 * (len(words) - at) < 0.35 * marks.size
 
@@ -72,14 +71,11 @@ def test_blobs_cost_a_fraction_of_a_bit_a_cell() -> None:
 def test_too_few_words_are_noticed() -> None:
     marks = blobs(24, 24, 3)
     everywhere = np.ones_like(marks)
-    tables = tables_of(blobs(24, 24, 4), everywhere)
-    coder, rows = tables.coder(0), contexts(marks)[everywhere] + tables.channels
+    tables = tables_for(blobs(24, 24, 4), everywhere)
+    coder, rows = tables.coder, contexts(marks)[everywhere]
     words, states = np.empty(len(rows), np.uint16), np.zeros(2, np.int64)
     at = push(marks.ravel().astype(np.int64), rows, coder.starts, words, states)
     for few in (words[:0], words[at:-1]):
         out = np.zeros_like(marks)
         start = states.copy()
-        assert (
-            pull_marks(few, start, everywhere, tables.channels, coder.starts, coder.slots, out)
-            == -1
-        )
+        assert pull_marks(few, start, everywhere, coder.starts, coder.slots, out) == -1

@@ -10,18 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsight.codec import reference
-from sparsight.codec.marks import contexts
 from sparsight.codec.payload import (
     VERSION,
     CodedFrame,
     Header,
     PayloadLimits,
+    coded_symbols,
     decode,
     encode,
     peek,
 )
 from sparsight.codec.rans import TOTAL
-from sparsight.codec.tables import Tables
 from sparsight.errors import PayloadError, UsageError
 
 from .frames import (
@@ -29,7 +28,6 @@ from .frames import (
     any_tables,
     assert_same,
     frames_of,
-    laplace_counts,
     sealed,
     some_frame,
     some_tables,
@@ -49,11 +47,10 @@ def empty_frame(rate: int = 0) -> CodedFrame:
     )
 
 
-@given(st.data(), any_tables())
-@settings(max_examples=80)
-def test_every_field_comes_back_and_plain_python_agrees(
-    data: st.DataObject, tables: Tables
-) -> None:
+@given(st.data(), st.integers(0, 2**32))
+@settings(max_examples=50)
+def test_every_field_comes_back_and_plain_python_agrees(data: st.DataObject, seed: int) -> None:
+    tables = any_tables(seed)
     frame = data.draw(frames_of(tables))
     coded = encode(frame, tables, BUNDLE)
     assert_same(decode(coded, tables), frame)
@@ -98,27 +95,21 @@ def test_a_payload_says_what_it_is_before_it_is_decoded() -> None:
 @pytest.mark.parametrize("rate", [0, 1, 2, 3])
 def test_a_payload_is_within_a_percent_of_its_entropy(rate: int) -> None:
     # As a frame of 1536x864 px with a third of it kept.
-    tables = dataclasses.replace(some_tables(4, 8), **_wide(4, 64))
+    tables = some_tables(4, 64)
     frame = some_frame(tables, (108, 192), (12, 12), 60, rate)
     union = frame.union()
-    shares = tables.freqs[rate] / TOTAL
-    symbols = frame.latents.astype(int) - tables.low[rate].astype(int)[:, None]
-    bits = -np.log2(np.take_along_axis(shares, symbols, 1)).sum()
-    ones = tables.ones[contexts(frame.marks)[union]] / TOTAL
-    bits -= np.log2(np.where(frame.marks[union], ones, 1 - ones)).sum()
+    symbols, rows = coded_symbols(frame, union, tables)
+    starts = tables.coder.starts
+    bits = -np.log2((starts[rows, symbols + 1] - starts[rows, symbols]) / TOTAL).sum()
     data = encode(frame, tables, BUNDLE)
     head = peek(data)
     list_bytes = head.words_at - head.fields_at
     assert 0.25 < union.mean() < 0.4
+    assert len(symbols) < 1.001 * (union.sum() + frame.latents.size)  # escapes are rare
     assert 2 * head.words + 8 <= 1.002 * bits / 8
     assert len(data) - list_bytes <= 1.01 * bits / 8
     assert list_bytes <= 2 * 60 + 3
     assert_same(decode(data, tables), frame)
-
-
-def _wide(rates: int, channels: int) -> dict[str, Any]:
-    wide = Tables.fit(laplace_counts(rates, channels), np.ones((16, 2), np.int64))
-    return {"low": wide.low, "widths": wide.widths, "freqs": wide.freqs, "_coders": {}}
 
 
 def test_the_same_bytes_whatever_else_was_coded_before() -> None:
@@ -131,7 +122,7 @@ def test_a_newer_version_is_told_from_damage() -> None:
     data = bytearray(encode(some_frame(TABLES), TABLES, BUNDLE))
     data[4] = VERSION + 1
     for newer in (bytes(data), sealed(bytes(data[:-4]))):
-        with pytest.raises(PayloadError, match="version 2, this program reads 1; update the older"):
+        with pytest.raises(PayloadError, match="version 3, this program reads 2; update the older"):
             decode(newer, TABLES)
 
 
@@ -181,16 +172,6 @@ def test_a_frame_that_no_reader_would_take_is_not_coded(changes: dict[str, Any],
     frame = dataclasses.replace(some_frame(TABLES), **changes)
     with pytest.raises(UsageError, match=says):
         encode(frame, TABLES, BUNDLE)
-
-
-def test_latents_beyond_the_tables_are_not_coded() -> None:
-    frame = some_frame(TABLES, rate=2)
-    _, high = TABLES.limits(2)
-    assert high[7] < 127
-    latents = frame.latents.copy()
-    latents[7, 3] = high[7] + 1
-    with pytest.raises(UsageError, match=r"clip them to Tables\.limits first"):
-        encode(dataclasses.replace(frame, latents=latents), TABLES, BUNDLE)
 
 
 @pytest.mark.parametrize("name", ["", "abc", "0123456789abcde", "0123456789abcdeg" * 4])

@@ -78,15 +78,15 @@ def test_a_frame_is_made_the_same_whatever_is_beside_it(bottleneck: Bottleneck) 
 
 def test_rounding_is_half_to_even_in_steps_and_ends_at_a_byte() -> None:
     values = torch.tensor([0.5, 1.5, 2.5, -0.5, -1.5, 0.49, 1e6, -1e6])
-    got = quantised(values.view(1, 1, 1, -1), torch.ones(1))
+    got = quantised(values.view(1, 1, 1, -1), torch.ones(1, 1))
     assert got.flatten().tolist() == [0, 2, 2, 0, -2, 0, 127, -128]
     assert got.dtype == torch.int8
-    both = quantised(torch.full((1, 2, 1, 1), 6.0), torch.tensor([1.0, 4.0]))
-    assert both.flatten().tolist() == [6, 2]
+    both = quantised(torch.full((1, 2, 1, 1), 6.0), torch.tensor([[1.0, 4.0], [3.0, 2.0]]))
+    assert both[0, :, :, 0, 0].tolist() == [[6, 2], [2, 3]]
 
 
 def test_quantising_loses_at_most_half_a_step() -> None:
     values = torch.from_numpy(np.random.default_rng(0).normal(0, 9, (2, 3, 8, 8)))
-    steps = torch.tensor([0.25, 1.0, 3.0])
-    back = quantised(values.float(), steps) * steps[:, None, None]
-    assert ((back - values).abs().amax((0, 2, 3)) <= steps / 2 + 1e-5).all()
+    steps = torch.tensor([[0.25, 1.0, 3.0], [0.5, 2.0, 1.0]])
+    back = quantised(values.float(), steps) * steps[:, :, None, None]
+    assert ((back - values[:, None]).abs().amax((0, 3, 4)) <= steps / 2 + 1e-5).all()

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
-from tests.split import LONG_SIDE_PX, STEPS, scene, write_split_bundle
+from tests.split import LONG_SIDE_PX, STEPS, ZONE_STEPS, scene, write_split_bundle
 
 from sparsight.bundle import EDGE, TABLES, open_bundle
 from sparsight.codec.payload import decode, encode, peek
 from sparsight.codec.tables import Tables
+from sparsight.codec.zones import zones_of_kept
 from sparsight.errors import BundleError, UsageError
 from sparsight.geometry import Letterbox
 from sparsight.model.cloud_half import Arrived, CloudHalf
@@ -72,8 +73,9 @@ def test_a_finer_rate_costs_more_and_is_nearer(detector: Detector) -> None:
         settings = dataclasses.replace(detector.settings, rate=rate)
         results = detector.detect(FRAMES[:2], settings)
         sizes.append(sum(r.payload_bytes or 0 for r in results))
-        latents = arrived(detector, FRAMES[0], rate).coded.latents * STEPS[rate]
-        errors.append(latents)
+        coded = arrived(detector, FRAMES[0], rate).coded
+        widths = np.array(ZONE_STEPS)[zones_of_kept(coded.marks, coded.union())]
+        errors.append(coded.latents * STEPS[rate] * widths)
     assert sizes[0] > sizes[1] > sizes[2] > 0
     fine, middle, coarse = errors
     assert np.abs(middle - fine).mean() < np.abs(coarse - fine).mean()
@@ -110,11 +112,13 @@ def test_the_graph_says_what_the_network_says(split_bundle: Path, detector: Dete
         (result,) = detector.detect([frame])
         np.testing.assert_allclose(heat[0], result.heat, atol=1e-4)
         assert latents.dtype == np.int8
-        assert latents.shape == (1, len(steps), box.cells_hw[0] // 2, box.cells_hw[1] // 2)
+        assert latents.shape == (1, *steps.shape, box.cells_hw[0] // 2, box.cells_hw[1] // 2)
         want = arrived(detector, frame, 1).coded
         low, high = Tables.load(split_bundle / TABLES).limits(1)
-        inside = latents[0][:, result.patches.union()[::2, ::2]]
-        got = np.clip(inside, low[:, None], high[:, None])
+        zones = zones_of_kept(want.marks, want.union())
+        inside = latents[0][:, :, want.union()[::2, ::2]]
+        own = np.stack([inside[zone, :, i] for i, zone in enumerate(zones)], 1)
+        got = np.clip(own, low[:, None], high[:, None])
         assert np.mean(got != want.latents) < 1e-2
 
 

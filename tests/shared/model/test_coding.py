@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.split import LONG_SIDE_PX, STEPS, scene
+from tests.split import LONG_SIDE_PX, STEPS, ZONE_STEPS, scene
 from torch import Tensor
 
 from sparsight.codec.payload import decode, encode
+from sparsight.codec.zones import zones_of_kept
 from sparsight.errors import UsageError
 from sparsight.geometry import Letterbox
 from sparsight.model.coding import FrameCodec, kept_of
@@ -56,7 +57,8 @@ def area(*some: Kept) -> CellArea:
 @torch.no_grad()
 def straight(codec: FrameCodec, p3: Tensor, some: Kept, rate: int) -> Tensor:
     """P3 as the cloud would see it, with no tables and no bytes between."""
-    steps = codec.steps[rate]
+    marks, union = some.marks & some.patches.union(), some.patches.union()
+    steps = codec.steps[rate][zones_of_kept(marks, union).tolist()]
     low, high = (torch.from_numpy(side.astype(np.float32)) for side in codec.tables.limits(rate))
     cells = area(some).gather(codec.bottleneck.analysis(p3), 1).flatten(1)
     whole = torch.minimum(torch.maximum((cells / steps).round(), low), high)
@@ -78,6 +80,27 @@ def test_bytes_between_the_halves_change_nothing(codec: FrameCodec, p3: Tensor) 
     rows = codec.rows(frames, area(*some))  # three rates in one batch, each with its own steps
     want = torch.cat([straight(codec, p3, k, rate) for rate, k in enumerate(some)])
     torch.testing.assert_close(rows, want, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_cell_is_told_as_finely_as_its_zone_has_it(codec: FrameCodec, p3: Tensor) -> None:
+    marks = np.zeros((p3.shape[2], p3.shape[3]), np.bool_)
+    marks[2::8, 3::4] = True
+    where = kept(p3, *((y, x) for y in (0, 8) for x in range(0, 32, 8)))
+    frame = codec.code(p3, Kept(where.patches, marks), 1)
+    frame = decode(encode(frame, codec.tables, BUNDLE), codec.tables)
+    seen: list[Tensor] = []
+    hook = codec.bottleneck.synthesis.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+    codec.rows([frame], area(where))
+    hook.remove()
+    low, high = codec.tables.limits(1)
+    cells = frame.latents.T
+    unclipped = torch.from_numpy((cells > low) & (cells < high))
+    off = (seen[0] - area(where).gather(codec.bottleneck.analysis(p3), 1).flatten(1)).abs()
+    zones = torch.from_numpy(zones_of_kept(frame.marks, frame.union()))[:, None]
+    for zone, step in enumerate(ZONE_STEPS):
+        worst = off[unclipped & (zones == zone)].max()  # of many, it comes near half a step
+        assert float(worst) == pytest.approx(step * STEPS[1] / 2, rel=0.1)
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ def test_a_bundle_without_a_codec_is_refused_in_one_line(tmp_path: Path) -> None
 
 
 def test_a_rate_that_the_bundle_lacks_is_refused(split_bundle: Path) -> None:
-    assert manifest_of(split_bundle, 2).name == "split"
+    assert manifest_of(split_bundle, 2).name == manifest_of(split_bundle, None).name == "split"
     with pytest.raises(UsageError, match=r"0 \(the finest\) to 2, got 3"):
         manifest_of(split_bundle, 3)
 

@@ -1,0 +1,210 @@
+"""Codec and deep part trained together, the dense detector as their teacher.
+
+    crop ─ stem, seeker (frozen) ─┬─ whole P3 ─ teacher's deep part ───────────> answer, right
+                                  │                                                 │ distance
+                                  └─ kept area ─ codec at a rate ─ deep part ─> answer ─ labels
+
+loss = 1/2 of the labels' loss + distance to the teacher's answers + lambda of the rate * bits a
+latent cell. The teacher sees the whole frame, so what cutting costs is learned away with what
+coding costs; some samples skip the codec, so that the deep part stays good at both. Stem and
+seeker stay, as the teacher looks through them too, and devices' graphs with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sparsight.bundle import Manifest
+from sparsight.errors import TrainingError
+from sparsight.model.bottleneck import LATENT_LEVEL
+from sparsight.model.detector import Detector
+from sparsight.model.network import Network, cell_centres
+from sparsight.model.sparse import CellArea
+from sparsight_cloud.training.bottleneck import (
+    FEATURE_WEIGHT,
+    Ways,
+    answers_apart,
+    coded,
+    fingerprint,
+    require_classes,
+)
+from sparsight_cloud.training.config import TrainConfig
+from sparsight_cloud.training.losses import detector_losses
+from sparsight_cloud.training.pretrained import pretrained_state
+from sparsight_cloud.training.prior import Prior
+from sparsight_cloud.training.schedule import detector_optimiser
+from sparsight_cloud.training.step import Batch, cut_by_seeker
+from sparsight_cloud.training.tasks import train_mode
+from sparsight_cloud.training.warm import start_from_bundle
+
+LABEL_WEIGHT = 0.5
+UNCODED = 0.2
+"""Share of the samples that skip the codec."""
+
+NETWORK = "network."
+"""How the names of the detector's weights begin in what is trained."""
+
+
+class Together(nn.Module):
+    """All that learns.
+
+    Attributes:
+        network: The detector with its bottleneck.
+        prior: Likelihoods of the latents, for each rate and zone.
+        log_steps: Logarithms of the step sizes of each rate, zone and channel.
+    """
+
+    def __init__(self, network: Network, prior: Prior, steps: Float[Tensor, "r z k"]) -> None:
+        super().__init__()
+        self.network = network
+        self.prior = prior
+        self.log_steps = nn.Parameter(steps.log())
+
+
+class JointTask:
+    """The bottleneck, trunk, neck and head of a bundle."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        classes: tuple[str, ...],
+        first: Iterable[Batch],
+        device: torch.device,
+        *,
+        fresh: bool,
+    ) -> None:
+        """A network to train.
+
+        Args:
+            config: The run; `model.start` names the bundle that is both start and teacher,
+                `model.codec` the one whose codec to go on from, if the start has none.
+            classes: Of the data; the bundle's must be the same.
+            first: Some batches, to set up norms and likelihoods with.
+            device: Where to compute.
+            fresh: Whether the run begins; if not, a checkpoint brings the weights.
+
+        Raises:
+            BundleError: A bundle is missing or damaged.
+            TrainingError: None was named, one of other classes, or none with a codec of as many
+                rates as lambdas.
+        """
+        net = config.model
+        if net.start is None:
+            raise TrainingError(
+                "model.start: expected the bundle that goes on learning, got none; name one"
+            )
+        self.config = config
+        given = Detector.from_bundle(net.start)
+        require_classes(net.start, given.network, classes)
+        assert given.manifest is not None
+        self._mark = given.manifest.mark
+        self.teacher = given.network
+        before, manifest = _codec_of(net.codec or net.start, len(config.codec.lambdas))
+        settings = self.teacher.settings.model_copy(update={"codec": before.settings.codec})
+        network = Network(settings, pretrained_state(net.pretrained, settings.backbone))
+        steps = torch.tensor([rate.steps for rate in manifest.rates])
+        deviation = torch.ones_like(steps)
+        if fresh:
+            batches = list(first)
+            start_from_bundle(network, net.start, batches)
+            assert network.bottleneck is not None and before.bottleneck is not None
+            network.bottleneck.load_state_dict(before.bottleneck.state_dict())
+            deviation = _deviations(network.eval(), batches) / steps  # norms are to stay
+        self.teacher.to(device)
+        network.to(device)
+        train_mode(network)
+        for part in (network.stem, network.seeker):
+            part.eval().requires_grad_(False)
+        prior = Prior(deviation.flatten(0, 1))
+        self.together = Together(network, prior, steps).to(device)
+        self._lambdas = config.codec.lambdas
+        self.about: dict[str, object] = {
+            "stage": "joint",
+            "model": settings.model_dump(mode="json"),
+            "stem": fingerprint(self.teacher, "stem."),
+            "lambdas": list(self._lambdas),
+        }
+
+    @property
+    def module(self) -> Together:
+        """Detector, prior and steps."""
+        return self.together
+
+    def optimiser(self) -> torch.optim.AdamW:
+        """AdamW with a lower rate for the backbone; priors and steps learn fastest."""
+        t = self.together
+        quick = (*t.prior.parameters(), t.log_steps)
+        return detector_optimiser(t.network, self.config.optimiser, quick)
+
+    def losses(
+        self, batch: Batch, rng: np.random.Generator
+    ) -> tuple[Float[Tensor, ""], dict[str, float]]:
+        """Labels, distance to the teacher and bits, each sample at a rate drawn by chance."""
+        t = self.together
+        assert t.network.bottleneck is not None
+        with torch.no_grad():
+            p3, heat = t.network.look(batch.image)
+            keep, labels = cut_by_seeker(batch, heat)
+            want = self.teacher.detect(p3)
+        area = CellArea.of(keep)
+        ways = Ways.drawn(area, heat, keep, self._mark, len(self._lambdas), rng)
+        rows, bits = coded(t.network.bottleneck, t.prior, t.log_steps, p3, area, ways, rng)
+        right = area.gather(p3)
+        skips = torch.from_numpy(rng.random(len(keep)) < UNCODED).to(p3.device)
+        _, h, w = area.shapes[0]
+        seen = torch.where(skips[area.rows[0] // (h * w)][:, None, None, None], right, rows)
+        got = t.network.detect_rows(seen, area)
+        centres, strides = cell_centres((h, w), p3.device)
+        told = detector_losses(heat, *got, centres, strides, labels)
+        distance = answers_apart(want, got, keep)
+        feature = F.mse_loss(rows, right) / right.var().clamp_min(1e-6)
+        price = (bits * bits.new_tensor(self._lambdas)[ways.rates]).sum() / max(1, len(bits))
+        total = (
+            LABEL_WEIGHT * (told.classes + 2 * told.boxes)
+            + distance
+            + FEATURE_WEIGHT * feature
+            + price
+        )
+        return total, {
+            "loss_distance": distance.item(),
+            "loss_features": feature.item(),
+            "loss_classes": told.classes.item(),
+            "loss_boxes": told.boxes.item(),
+            **ways.bits_by_rate(bits),
+        }
+
+
+def _codec_of(folder: Path, rates: int) -> tuple[Network, Manifest]:
+    """The network and manifest of a bundle with a codec of so many rates."""
+    given = Detector.from_bundle(folder)
+    if given.network.bottleneck is None or given.manifest is None or not given.manifest.rates:
+        raise TrainingError(
+            f"{folder}: has no codec to go on from; train one with `stage: bottleneck`, or name a "
+            "bundle with one as `model.codec`"
+        )
+    if len(given.manifest.rates) != rates:
+        raise TrainingError(
+            f"codec.lambdas: expected {len(given.manifest.rates)}, one for each rate of {folder}, "
+            f"got {rates}"
+        )
+    return given.network, given.manifest
+
+
+@torch.no_grad()
+def _deviations(network: Network, batches: list[Batch]) -> Float[Tensor, " k"]:
+    """Standard deviation of each channel of the latents in the patches of some batches."""
+    assert network.bottleneck is not None
+    seen = []
+    for batch in batches:
+        p3, heat = network.look(batch.image)
+        keep, _ = cut_by_seeker(batch, heat)
+        latents = network.bottleneck.analysis(p3)
+        seen.append(CellArea.of(keep).gather(latents, LATENT_LEVEL).flatten(1))
+    return torch.cat(seen).std(0).clamp_min(1e-6)

@@ -1,0 +1,18 @@
+"""What tests of training share."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .scenes import draw_set
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The set of `scenes`, with the classes of the split bundle."""
+    folder = draw_set(tmp_path_factory.mktemp("codec") / "set")
+    raw = json.loads((folder / "squares.json").read_text())
+    raw["categories"].append({"id": 3, "name": "green"})
+    (folder / "squares.json").write_text(json.dumps(raw))
+    return folder
