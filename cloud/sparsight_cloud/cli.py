@@ -9,6 +9,7 @@ from collections.abc import Callable
 import typer
 
 from sparsight.cli import group_of, require_extra
+from sparsight_cloud.commands.bench import bench_app
 from sparsight_cloud.commands.bundle import build
 from sparsight_cloud.commands.cloud import cloud_app
 from sparsight_cloud.commands.data import data_app
@@ -40,6 +41,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
 }
 GROUPS = {
+    "bench": bench_app,
     "cloud": cloud_app,
     "data": data_app,
     "pki": pki_app,

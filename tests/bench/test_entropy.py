@@ -3,18 +3,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from bench.entropy import measure_coded
+from tests.shared.codec.frames import NOTHING, still_context
 
+from sparsight.codec.bank import FRACTIONS, MIDDLE
 from sparsight.codec.marks import CONTEXTS
 from sparsight.codec.payload import CodedFrame, encode
-from sparsight.codec.tables import SYMBOLS, Tables
+from sparsight.codec.tables import Tables
 from sparsight.errors import UsageError
 
 BUNDLE = "ab" * 32
-HALF_OF_FOUR = Tables.fit(
-    np.pad([[[8, 4, 2, 2]]], ((0, 0), (0, 0), (128, SYMBOLS - 132))).astype(np.int64),
-    np.ones((CONTEXTS, 2), np.int64),
-)
-"""Latents 0 to 3 with shares 1/2, 1/4, 1/8, 1/8; marks with 1/2."""
+ROW = 9
+
+
+def half_of_four() -> Tables:
+    """Latents 0 to 3 with shares 1/2, 1/4, 1/8, 1/8, whatever is around; marks with 1/2."""
+    counts = NOTHING.copy()
+    counts[ROW * FRACTIONS, MIDDLE : MIDDLE + 4] = np.array([8, 4, 2, 2]) * 10**9
+    return Tables.fit([still_context(1, ROW)], counts, np.ones((CONTEXTS, 2), np.int64))
+
+
+HALF_OF_FOUR = half_of_four()
 
 
 def a_frame(cells: int) -> CodedFrame:

@@ -58,6 +58,7 @@ def test_what_it_is(folder: Path, typed: Typed) -> None:
     assert code == 0
     for told in ("red, blue, green", "mobilenetv2_035", "256 px", EDGE, TABLES, "9.0", "25.0"):
         assert told in out
+    assert "rate 1, unless told another" in out
     code, out, _ = typed("show", str(folder), "--json")
     assert code == 0
     assert json.loads(out) == open_bundle(folder).manifest.model_dump(mode="json")

@@ -267,19 +267,28 @@ def _read_ahead(
             yield first, future.result()
 
 
-def _read(image: LabelledImage) -> Frame | PictureError:
-    try:
-        frame = read_picture(image.path)
-    except PictureError as error:
-        return error
+def read_labelled(image: LabelledImage) -> Frame:
+    """Read a picture of a labelled set.
+
+    Raises:
+        PictureError: It can't be read, or is not of the size that its boxes are for.
+    """
+    frame = read_picture(image.path)
     hw = frame.shape[0], frame.shape[1]
     if hw != image.frame_hw:
         # Boxes of another picture, or of the same before it was turned or scaled, judge nothing.
-        return PictureError(
+        raise PictureError(
             f"{image.path}: {hw[1]}x{hw[0]} px, but annotated as {image.frame_hw[1]}x"
             f"{image.frame_hw[0]}; annotations and pictures don't belong together"
         )
     return frame
+
+
+def _read(image: LabelledImage) -> Frame | PictureError:
+    try:
+        return read_labelled(image)
+    except PictureError as error:
+        return error
 
 
 def _progress(console: Console) -> Progress:
