@@ -17,8 +17,8 @@ from jaxtyping import install_import_hook
 # onnxruntime would send telemetry from its own threads, past the guard below.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-# Where these tests were started in the background or with nohup, Ctrl-C or a hang-up is ignored, and
-# would be by every program that they start; many of them are ended by one.
+# Where these tests were started in the background or with nohup, Ctrl-C or a hang-up is ignored,
+# and would be by every program that they start; many of them are ended by one.
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)

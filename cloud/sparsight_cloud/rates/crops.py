@@ -113,6 +113,21 @@ def lay_out(
     return Layout(name, rects, pictures, picture_hw, len(patches), wide)
 
 
+def worth_a_try(layouts: Sequence[Layout]) -> list[Layout]:
+    """Those that may be the cheapest.
+
+    Rects that could be joined hold fewer pixels in fewer pictures than each patch alone, so what
+    has more pictures than another without a mask is not tried: of sixty patches an encoder makes
+    sixty files, slowly.
+
+    Args:
+        layouts: Of the same rects.
+    """
+    plain = [len(one.pictures_xyxy) for one in layouts if one.name != "masked"]
+    fewest = min(plain, default=0)
+    return [one for one in layouts if one.name == "masked" or len(one.pictures_xyxy) == fewest]
+
+
 def pixel_rects(
     patches: Patches, box: Letterbox, picture_hw: tuple[int, int], halo_px: int
 ) -> Int64[np.ndarray, "n 4"]:

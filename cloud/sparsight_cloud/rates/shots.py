@@ -25,7 +25,7 @@ from sparsight.model.coding import kept_of
 from sparsight.model.passes import Kept
 from sparsight.pictures import letterbox
 from sparsight.wire import FrameFeatures, FrameKey, pack_device_message
-from sparsight_cloud.rates.crops import HEAD_BYTES, LAYOUTS, Layout, LayoutName, lay_out
+from sparsight_cloud.rates.crops import HEAD_BYTES, LAYOUTS, Layout, lay_out, worth_a_try
 from sparsight_cloud.rates.encoders import Encoder, encoder
 from sparsight_cloud.rates.lab import Lab, everything, p3_of
 from sparsight_cloud.rates.raw import as_half, as_zstd
@@ -155,7 +155,9 @@ def _crops(row: Row, prepared: Prepared, lab: Lab) -> Shot:
     """The cheapest of the layouts; only that one is decoded and looked at."""
     patches, box = prepared.kept.patches, prepared.box
     codec, halo_px = encoder(row.curve.codec), row.curve.halo_px
-    tries = [_try(name, prepared, codec, row.quality, halo_px) for name in LAYOUTS]
+    hw = (prepared.picture.shape[0], prepared.picture.shape[1])
+    layouts = [lay_out(name, patches, box, hw, halo_px) for name in LAYOUTS]
+    tries = [_try(one, prepared.picture, codec, row.quality) for one in worth_a_try(layouts)]
     layout, datas, size, ms = min(tries, key=lambda one: one[2])
     look = lab.look(layout.assemble(layout.decoded(datas, codec.decode)))
     found = {"split": lab.split_alone(look, patches, box)}
@@ -165,12 +167,9 @@ def _crops(row: Row, prepared: Prepared, lab: Lab) -> Shot:
 
 
 def _try(
-    name: LayoutName, prepared: Prepared, codec: Encoder, quality: int, halo_px: int
+    layout: Layout, picture: Picture, codec: Encoder, quality: int
 ) -> tuple[Layout, list[bytes], int, float]:
     """A layout, its coded pictures, bytes of all of it, and the time that they took."""
-    picture = prepared.picture
-    hw = (picture.shape[0], picture.shape[1])
-    layout = lay_out(name, prepared.kept.patches, prepared.box, hw, halo_px)
     datas, ms = _timed(lambda: [codec.encode(one, quality) for one in layout.cut(picture)])
     return layout, datas, layout.overhead_bytes + sum(map(len, datas)), ms
 

@@ -15,6 +15,7 @@ from sparsight_cloud.rates.crops import (
     joined,
     lay_out,
     pixel_rects,
+    worth_a_try,
 )
 from sparsight_cloud.rates.regions import fine_and_coarse, near_marks
 
@@ -55,6 +56,20 @@ def test_pixels_under_patches_come_back_exactly(
     assert sent.mean() > inside.mean() + (0.1 if halo_px else -1e-9)
     assert layout.overhead_bytes == HEAD_BYTES + 2 * 4 + LENGTH_BYTES * len(datas)
     assert len(datas) == (4 if name == "alone" else 1 if name == "masked" else len(datas))
+
+
+def test_single_files_are_tried_only_where_no_rects_can_be_joined() -> None:
+    hw = (160, 256)
+    box = Letterbox.fit(hw, 256)
+
+    def tried(*origins_yx: tuple[int, int]) -> list[str]:
+        patches = patches_at(*origins_yx)
+        layouts = [lay_out(name, patches, box, hw, 0) for name in LAYOUTS]
+        return [one.name for one in worth_a_try(layouts)]
+
+    assert tried((0, 0), (12, 24)) == ["alone", "merged", "masked"]
+    assert tried((0, 0), (0, 8)) == ["merged", "masked"]
+    assert tried() == ["alone", "merged", "masked"]
 
 
 def test_without_patches_nothing_is_sent() -> None:
