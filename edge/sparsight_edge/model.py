@@ -126,8 +126,6 @@ class EdgeModel:
             BundleError: The heat or the latents are not what the bundle promises.
         """
         patches = slice_heat(maps.heat, self.settings.slicer)
-        frame = cut_frame(
-            maps.latents, patches, maps.heat >= self.settings.mark, self.tables, self.rate
-        )
+        frame = cut_frame(maps.latents, patches, maps.heat >= self.settings.mark, self.rate)
         payload = encode(frame, self.tables, self.bundle_id)
         return Coded(payload, len(patches), patches.kept_area)

@@ -105,11 +105,16 @@ def rate(
             --sequence samples/munich --sequence-class-map van=minibus
     """
     from sparsight.bundle import default_bundle
+    from sparsight.errors import UsageError
     from sparsight_cloud.evaluation.classes import parse_mapping
-    from sparsight_cloud.evaluation.report import require_writable, write_report
+    from sparsight_cloud.evaluation.report import require_writable, usable_cores, write_report
     from sparsight_cloud.rates.rows import parts_of
 
     # What can be wrong with the arguments comes out first, before torch is loaded.
+    if out.suffix in (".svg", ".work"):
+        raise UsageError(
+            f"--out: expected a .json file, got {out}; the picture and single results are named so"
+        )
     require_writable(out)
     parts = parts_of(only or [])
     mapping, moving_mapping = (
@@ -119,7 +124,6 @@ def rate(
 
     from sparsight_cloud.rates.chart import chart
     from sparsight_cloud.rates.run import Asked, compare, open_pair, read_frames, read_sequence
-    from sparsight_cloud.rates.sweep import usable_cores
     from sparsight_cloud.rates.tables import rate_tables
 
     people, shown = Console(stderr=True), Console()

@@ -37,7 +37,7 @@ def run_stamp() -> dict[str, Any]:
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "cpu": _cpu_model(),
-        "cores": _usable_cores(),
+        "cores": usable_cores(),
         "threads": torch.get_num_threads() if torch else None,
         "gpu": torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -132,7 +132,8 @@ def _cpu_model() -> str:
     return names[0] if names else platform.processor() or "unknown"
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux

@@ -83,7 +83,12 @@ def _avif(picture: Picture, quality: int) -> bytes:
 
 def _saved(picture: Picture, format_: str, **options: Any) -> bytes:
     packed = io.BytesIO()
-    Image.fromarray(picture).save(packed, format_, **options)
+    try:
+        Image.fromarray(picture).save(packed, format_, **options)
+    except KeyError as error:
+        raise UsageError(
+            f"{format_}: this Pillow can't write it; install Pillow 11.3 or newer from PyPI"
+        ) from error
     return packed.getvalue()
 
 

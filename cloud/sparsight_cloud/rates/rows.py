@@ -7,7 +7,7 @@ roi      roi_patches roi_heat                       dense and split
 raw      raw_fp16 raw_int8                          split
 ours     ours ours_whole                            split
 video    h264_video h265_video                      dense and split
-tuned    the curves of whole and roi once more, by a detector that learned from coded pictures
+tuned    jpeg, avif, h265 and roi once more, by a detector that learned from coded pictures
 """
 
 from __future__ import annotations

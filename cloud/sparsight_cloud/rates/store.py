@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,9 @@ from sparsight.detections import Detections
 from sparsight.errors import PictureError, UsageError
 from sparsight_cloud.rates.rows import Row
 from sparsight_cloud.rates.shots import Shot
+
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What numpy and zipfile raise on damaged files."""
 
 RECIPE = 1
 """Grows when rows of the same name come to mean something else; older results are left alone."""
@@ -65,7 +70,7 @@ class Store:
                 }
                 names, values = held["names"].tolist(), held["values"].tolist()
                 return Shot(int(held["wire_bytes"]), found, dict(zip(names, values, strict=True)))
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except _UNREADABLE as error:
             raise UsageError(f"{file}: a damaged result; remove it and run again") from error
 
     def save(self, row: Row, frame: str, shot: Shot) -> None:

@@ -111,14 +111,6 @@ def sweep(jobs: Sequence[Job], setup: Setup, processes: int, console: Console) -
             bar.advance(task, done)
 
 
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        return os.cpu_count() or 1
-
-
 def _done(jobs: Sequence[Job], setup: Setup, processes: int) -> Iterator[int]:
     """Sizes of the jobs as they are done."""
     if processes == 1:

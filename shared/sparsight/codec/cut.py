@@ -2,7 +2,7 @@
 
 heat ─ marks, inside the patches ─┬───────────────────────────────────────────────────┐
                                   └─ zones ─┐                                         │
-latents, in the steps of each zone ─────────┴─ of kept cells, in their own's ─ clip ──┴─> CodedFrame
+latents, in the steps of each zone ─────────┴─ of kept cells, in their own's ─────────┴─> CodedFrame
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Bool, Int8
 
 from sparsight.codec.payload import CodedFrame
-from sparsight.codec.tables import Tables
 from sparsight.codec.zones import LATENT_CELLS, zones_of_kept
 from sparsight.slicer import Patches
 
@@ -20,7 +19,6 @@ def cut_frame(
     latents: Int8[np.ndarray, "3 k h16 w16"],
     patches: Patches,
     marks: Bool[np.ndarray, "gh gw"],
-    tables: Tables,
     rate: int,
 ) -> CodedFrame:
     """What is sent of a frame.
@@ -29,12 +27,10 @@ def cut_frame(
         latents: Of the whole frame, in units of the rate's steps in each zone.
         patches: What the slicer kept of it.
         marks: Cells that are worth the head; those outside the patches are left out.
-        tables: Of the entropy coder; latents beyond them are clipped.
         rate: Index of the quality level.
     """
     union = patches.union()
     marks = marks & union
-    low, high = tables.limits(rate)
     cells = latents.reshape(*latents.shape[:2], -1)
     kept = np.flatnonzero(union[::LATENT_CELLS, ::LATENT_CELLS])
     own = cells[zones_of_kept(marks, union), :, kept].T
@@ -44,5 +40,5 @@ def cut_frame(
         patch_hw=patches.size_hw,
         origins_yx=patches.origins_yx,
         marks=marks,
-        latents=np.clip(own, low[:, None], high[:, None], order="C"),
+        latents=np.ascontiguousarray(own),
     )

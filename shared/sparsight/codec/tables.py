@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int8, Int32, Int64, UInt8, UInt16
+from jaxtyping import Int32, Int64, UInt8, UInt16
 
 from sparsight.codec.bank import ESCAPE, ROWS, SYMBOLS, fit_bank, quantised
 from sparsight.codec.context import BEFORE_YX, Context
@@ -138,15 +138,6 @@ class Tables:
         if not 0 <= rate < self.rates:
             raise UsageError(f"rate: expected 0 to {self.rates - 1}, got {rate}")
         return self.contexts[rate]
-
-    def limits(self, rate: int) -> tuple[Int8[np.ndarray, " k"], Int8[np.ndarray, " k"]]:
-        """Smallest and largest latent that a rate can code, of each channel.
-
-        Raises:
-            UsageError: There is no such rate.
-        """
-        k = self.context(rate).channels
-        return np.full(k, -128, np.int8), np.full(k, 127, np.int8)
 
     @cached_property
     def coder(self) -> Coder:

@@ -70,7 +70,7 @@ class FrameCodec:
 
     def code_latents(self, latents: Int8[Tensor, "3 k _ _"], kept: Kept, rate: int) -> CodedFrame:
         """Likewise from the latents of the whole frame, in the steps of each zone."""
-        return cut_frame(latents.cpu().numpy(), kept.patches, kept.marks, self.tables, rate)
+        return cut_frame(latents.cpu().numpy(), kept.patches, kept.marks, rate)
 
     def rows(self, frames: Sequence[CodedFrame], area: CellArea) -> Float[Tensor, "n c 1 1"]:
         """P3 of the kept cells of some frames.

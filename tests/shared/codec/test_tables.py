@@ -173,4 +173,4 @@ def test_counts_of_another_kind_are_refused() -> None:
     with pytest.raises(UsageError, match="negative"):
         Tables.fit(nets, NOTHING - 1, EVEN)
     with pytest.raises(UsageError, match="expected 0 to 2, got 3"):
-        some_tables().limits(3)
+        some_tables().context(3)

@@ -114,11 +114,9 @@ def test_the_graph_says_what_the_network_says(split_bundle: Path, detector: Dete
         assert latents.dtype == np.int8
         assert latents.shape == (1, *steps.shape, box.cells_hw[0] // 2, box.cells_hw[1] // 2)
         want = arrived(detector, frame, 1).coded
-        low, high = Tables.load(split_bundle / TABLES).limits(1)
         zones = zones_of_kept(want.marks, want.union())
         inside = latents[0][:, :, want.union()[::2, ::2]]
-        own = np.stack([inside[zone, :, i] for i, zone in enumerate(zones)], 1)
-        got = np.clip(own, low[:, None], high[:, None])
+        got = np.stack([inside[zone, :, i] for i, zone in enumerate(zones)], 1)
         assert np.mean(got != want.latents) < 1e-2
 
 
