@@ -16,14 +16,8 @@ import numpy as np
 from bench.variants import Answer, Run
 from jaxtyping import UInt8
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+
+from sparsight_cloud.progress import counting
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +68,7 @@ def shoot(
         PictureError: A frame can't be read: a table of some of the frames would mislead.
     """
     shots: dict[str, list[Shot]] = {key: [] for key in runs}
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with counting(console) as progress:
         task = progress.add_task(title, total=(len(sources) + 1) * len(runs))
         for i, source in enumerate([sources[0], *sources]):
             frame = source.read()

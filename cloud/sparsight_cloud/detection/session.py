@@ -9,14 +9,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from sparsight.errors import DataError, PictureError
 from sparsight_cloud.detection.judging import Judgement, Labels, judge
@@ -32,6 +24,7 @@ from sparsight_cloud.detection.summary import (
 )
 from sparsight_cloud.detection.wishes import Wishes
 from sparsight_cloud.evaluation.classes import ClassMatch, match_classes
+from sparsight_cloud.progress import counting
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as a shell gives it."""
@@ -121,17 +114,7 @@ def _watch(
     """Outcomes of the pictures, and whether Ctrl-C cut them short."""
     done: list[Done] = []
     failed: list[Failed] = []
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=people,
-        transient=True,
-        disable=not people.is_terminal,
-    )
+    progress = counting(people, disable=not people.is_terminal)
     try:
         with progress, closing(detect_sources(detector, sources, wishes, out)) as outcomes:
             task = progress.add_task("detecting", total=len(sources))

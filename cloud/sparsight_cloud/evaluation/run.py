@@ -23,14 +23,6 @@ import numpy as np
 from jaxtyping import UInt8
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from sparsight.detections import Detections
 from sparsight.errors import PictureError
@@ -47,6 +39,7 @@ from sparsight_cloud.evaluation.coverage import (
     coverage,
     frame_coverage,
 )
+from sparsight_cloud.progress import counting
 
 READ_AHEAD = 2
 """Decoded pictures that may wait for the detector: 25 MB each at 4K."""
@@ -183,7 +176,7 @@ def run_evaluation(
     judged: list[_Judged] = []
     failed: list[FailedPicture] = []
     labelled = match.dataset(dataset)
-    with _progress(console) as progress:
+    with counting(console) as progress:
         task = progress.add_task("judging", total=len(labelled.images))
         for image, read in _read_ahead(labelled.images):
             if isinstance(read, PictureError):
@@ -289,16 +282,3 @@ def _read(image: LabelledImage) -> Frame | PictureError:
         return read_labelled(image)
     except PictureError as error:
         return error
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )

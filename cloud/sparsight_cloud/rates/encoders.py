@@ -49,11 +49,11 @@ def encoder(name: str) -> Encoder:
     """
     match name:
         case "jpeg":
-            return Encoder(name, _jpeg, _opened)
+            return Encoder(name, _jpeg, opened)
         case "webp":
-            return Encoder(name, lambda p, q: _saved(p, "WEBP", quality=q, method=4), _opened)
+            return Encoder(name, lambda p, q: saved(p, "WEBP", quality=q, method=4), opened)
         case "avif":
-            return Encoder(name, _avif, _opened)
+            return Encoder(name, _avif, opened)
         case "h265":
             return Encoder(
                 name,
@@ -65,7 +65,7 @@ def encoder(name: str) -> Encoder:
 
 def _jpeg(picture: Picture, quality: int) -> bytes:
     progressive = picture.shape[0] * picture.shape[1] >= PROGRESSIVE_PX
-    return _saved(
+    return saved(
         picture,
         "JPEG",
         quality=quality,
@@ -76,12 +76,17 @@ def _jpeg(picture: Picture, quality: int) -> bytes:
 
 
 def _avif(picture: Picture, quality: int) -> bytes:
-    return _saved(
+    return saved(
         picture, "AVIF", quality=quality, speed=AVIF_SPEED, subsampling="4:2:0", max_threads=1
     )
 
 
-def _saved(picture: Picture, format_: str, **options: Any) -> bytes:
+def saved(picture: Picture, format_: str, **options: Any) -> bytes:
+    """A picture in one of Pillow's formats.
+
+    Raises:
+        UsageError: This Pillow can't write it.
+    """
     packed = io.BytesIO()
     try:
         Image.fromarray(picture).save(packed, format_, **options)
@@ -92,7 +97,12 @@ def _saved(picture: Picture, format_: str, **options: Any) -> bytes:
     return packed.getvalue()
 
 
-def _opened(data: bytes, frame_hw: tuple[int, int]) -> Picture:
+def opened(data: bytes, frame_hw: tuple[int, int]) -> Picture:
+    """And back.
+
+    Raises:
+        UsageError: It has another size.
+    """
     with Image.open(io.BytesIO(data)) as image:
         picture = np.array(image.convert("RGB"))
     if picture.shape[:2] != frame_hw:

@@ -171,9 +171,9 @@ def _picture(frame: Any, frame_hw: tuple[int, int]) -> Picture:
 
 
 def _av() -> Any:
-    """PyAV, loaded when video is first needed: the cloud does without it otherwise."""
+    """PyAV, loaded when video is first needed."""
     try:
         import av  # noqa: PLC0415
     except ImportError as error:
-        raise UsageError("video: needs PyAV; pip install 'sparsight[edge]'") from error
+        raise UsageError("video: needs PyAV; pip install 'sparsight[cloud]'") from error
     return av

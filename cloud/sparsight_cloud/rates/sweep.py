@@ -20,17 +20,10 @@ from contextlib import contextmanager
 from itertools import groupby
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from sparsight.errors import UsageError
 from sparsight_cloud.data.dataset import LabelledImage
+from sparsight_cloud.progress import counting
 from sparsight_cloud.rates.rows import Curve
 from sparsight_cloud.rates.store import Store, joint_hash
 from sparsight_cloud.rates.worker import Job, Setup, Video, Worker, begin, do
@@ -96,16 +89,8 @@ def sweep(jobs: Sequence[Job], setup: Setup, processes: int, console: Console) -
     """
     if not jobs:
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
     # The estimate looks back over many jobs: rows differ by a factor of ten.
-    with Progress(*columns, console=console, transient=True, speed_estimate_period=600) as bar:
+    with counting(console, looks_back_s=600) as bar:
         task = bar.add_task("rows", total=sum(job.size for job in jobs))
         for done in _done(jobs, setup, min(processes, len(jobs))):
             bar.advance(task, done)

@@ -8,11 +8,10 @@ comparison of bytes at equal accuracy with it leaves nobody starved; it also is 
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+
+from sparsight_cloud.rates.encoders import opened, saved
 
 QUALITIES = {"JPEG": (15, 90), "AVIF": (20, 80)}
 """Lowest and highest quality drawn of each codec."""
@@ -28,7 +27,5 @@ def compressed(
     codec = str(rng.choice(list(QUALITIES)))
     low, high = QUALITIES[codec]
     extra = {"speed": AVIF_SPEED, "max_threads": 1} if codec == "AVIF" else {}
-    packed = io.BytesIO()
     quality = int(rng.integers(low, high + 1))
-    Image.fromarray(image).save(packed, codec, quality=quality, **extra)
-    return np.asarray(Image.open(packed).convert("RGB"))
+    return opened(saved(image, codec, quality=quality, **extra), (image.shape[0], image.shape[1]))
