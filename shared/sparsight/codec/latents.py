@@ -114,6 +114,21 @@ class KeptCells:
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def remember(
+    cell: int,
+    channel: int,
+    value: int,
+    known: Int8[np.ndarray, "n known"],
+    told: Int16[np.ndarray, "n known"],
+    counts: Int64[np.ndarray, " n"],
+) -> None:
+    """Note what a cell tells those after it; see `look_around`."""
+    known[cell, channel] = value
+    told[cell, counts[cell]] = channel
+    counts[cell] += 1
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def as_symbols(
     latents: Int8[np.ndarray, "n k"],
     near: Int32[np.ndarray, "n places"],
@@ -152,11 +167,9 @@ def as_symbols(
             at += 1
             value = in_base_units(latent, units[zone, k])
             if value != 0:
-                known[i, k], told[i, counts[i]] = value, k
-                counts[i] += 1
+                remember(i, k, value, known, told, counts)
                 look_back(value, k, own, sums)
-        known[i, channels], told[i, counts[i]] = ONE, channels
-        counts[i] += 1
+        remember(i, channels, ONE, known, told, counts)
     return at
 
 
@@ -202,9 +215,7 @@ def pull_latents(
             latents[i, k] = latent
             value = in_base_units(latent, units[zone, k])
             if value != 0:
-                known[i, k], told[i, counts[i]] = value, k
-                counts[i] += 1
+                remember(i, k, value, known, told, counts)
                 look_back(value, k, own, sums)
-        known[i, channels], told[i, counts[i]] = ONE, channels
-        counts[i] += 1
+        remember(i, channels, ONE, known, told, counts)
     return at
