@@ -191,8 +191,8 @@ def _load(checkpoint: Path, start: Path) -> tuple[Network, Float[Tensor, "r z k"
     if stage == "joint":
         learned = averaged_network(checkpoint, NETWORK)
         learned.fold()
-        frozen = ("stem.", "seeker.")
-        weights = {k: v for k, v in learned.state_dict().items() if not k.startswith(frozen)}
+        stays = () if progress.about.get("learn") == "all" else ("stem.", "seeker.")
+        weights = {k: v for k, v in learned.state_dict().items() if not k.startswith(stays)}
         network.load_state_dict(weights, strict=False)
         return network.eval().requires_grad_(False), steps
     assert network.bottleneck is not None

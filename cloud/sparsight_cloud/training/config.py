@@ -51,6 +51,9 @@ class NetConfig(_Strict):
     codec: Path | None = Field(
         None, description="bundle whose codec `stage: joint` goes on from; the start's without"
     )
+    teacher: Path | None = Field(
+        None, description="bundle whose dense pass teaches `stage: joint`; the start's without"
+    )
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     learn: Literal["all", "cloud"] = Field(
@@ -283,7 +286,7 @@ def load_config(
     here = base or path.resolve().parent
     data, net = config.data, config.model
     placed = {"annotations": here / data.annotations, "images": here / data.images}
-    for key in ("pretrained", "start", "codec"):
+    for key in ("pretrained", "start", "codec", "teacher"):
         if isinstance(getattr(net, key), Path):
             net = net.model_copy(update={key: here / getattr(net, key)})
     return config.model_copy(

@@ -1,13 +1,14 @@
-"""Codec and deep part trained together, the dense detector as their teacher.
+"""Codec and detector trained together, a dense detector as their teacher.
 
-    crop ─ stem, seeker (frozen) ─┬─ whole P3 ─ teacher's deep part ───────────> answer, right
-                                  │                                                 │ distance
-                                  └─ kept area ─ codec at a rate ─ deep part ─> answer ─ labels
+    crop ─┬─ teacher, the whole frame ─────────────────────────────────────────> answer, right
+          │                                                                         │ distance
+          └─ stem, seeker ─ kept area ─ codec at a rate ─ trunk, neck, head ──> answer ─ labels
 
 loss = 1/2 of the labels' loss + distance to the teacher's answers + lambda of the rate * bits a
 latent cell. The teacher sees the whole frame, so what cutting costs is learned away with what
-coding costs; some samples skip the codec, so that the deep part stays good at both. Stem and
-seeker stay, as the teacher looks through them too, and devices' graphs with them.
+coding costs; some samples skip the codec, so that the deep part stays good at both. With
+`model.learn: cloud` stem and seeker stay as the start has them, and the teacher looks through them
+too; with `all` the stem learns to give what is worth its bits, and the seeker to read it.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class Together(nn.Module):
 
 
 class JointTask:
-    """The bottleneck, trunk, neck and head of a bundle."""
+    """The bottleneck of a bundle with trunk, neck and head, or with all of the detector."""
 
     def __init__(
         self,
@@ -83,9 +84,10 @@ class JointTask:
         """A network to train.
 
         Args:
-            config: The run; `model.start` names the bundle that is both start and teacher,
-                `model.codec` the one whose codec to go on from, if the start has none.
-            classes: Of the data; the bundle's must be the same.
+            config: The run; `model.start` names the bundle to go on from, `model.teacher` the one
+                to learn from, the start without, and `model.codec` the one whose codec to go on
+                from, if the start has none.
+            classes: Of the data; the bundles' must be the same.
             first: Some batches, to set up norms and likelihoods with.
             device: Where to compute.
             fresh: Whether the run begins; if not, a checkpoint brings the weights.
@@ -106,8 +108,12 @@ class JointTask:
         assert given.manifest is not None
         self._mark = given.manifest.mark
         self.teacher = given.network
+        if net.teacher is not None:
+            self.teacher = Detector.from_bundle(net.teacher).network
+            require_classes(net.teacher, self.teacher, classes)
+        self._alike = net.learn == "cloud" and net.teacher is None
         before, manifest = _codec_of(net.codec or net.start, len(config.codec.lambdas))
-        settings = self.teacher.settings.model_copy(update={"codec": before.settings.codec})
+        settings = given.network.settings.model_copy(update={"codec": before.settings.codec})
         network = Network(settings, pretrained_state(net.pretrained, settings.backbone))
         steps = torch.tensor([rate.steps for rate in manifest.rates])
         deviation = torch.ones_like(steps)
@@ -119,16 +125,19 @@ class JointTask:
             deviation = _deviations(network.eval(), batches) / steps  # norms are to stay
         self.teacher.to(device)
         network.to(device)
+        network.stem.freeze_below(net.freeze_below_stride)
         train_mode(network)
-        for part in (network.stem, network.seeker):
-            part.eval().requires_grad_(False)
+        if net.learn == "cloud":
+            for part in (network.stem, network.seeker):
+                part.eval().requires_grad_(False)
         prior = Prior(deviation.flatten(0, 1))
         self.together = Together(network, prior, steps).to(device)
         self._lambdas = config.codec.lambdas
         self.about: dict[str, object] = {
             "stage": "joint",
             "model": settings.model_dump(mode="json"),
-            "stem": fingerprint(self.teacher, "stem."),
+            "stem": fingerprint(given.network, "stem."),
+            "learn": net.learn,
             "lambdas": list(self._lambdas),
         }
 
@@ -149,10 +158,10 @@ class JointTask:
         """Labels, distance to the teacher and bits, each sample at a rate drawn by chance."""
         t = self.together
         assert t.network.bottleneck is not None
+        p3, heat = t.network.look(batch.image)
+        keep, labels = cut_by_seeker(batch, heat)
         with torch.no_grad():
-            p3, heat = t.network.look(batch.image)
-            keep, labels = cut_by_seeker(batch, heat)
-            want = self.teacher.detect(p3)
+            want = self.teacher.detect(p3 if self._alike else self.teacher.stem(batch.image))
         area = CellArea.of(keep)
         ways = Ways.drawn(area, heat, keep, self._mark, len(self._lambdas), rng)
         rows, bits = coded(t.network.bottleneck, t.prior, t.log_steps, p3, area, ways, rng)
@@ -164,10 +173,11 @@ class JointTask:
         centres, strides = cell_centres((h, w), p3.device)
         told = detector_losses(heat, *got, centres, strides, labels)
         distance = answers_apart(want, got, keep)
-        feature = F.mse_loss(rows, right) / right.var().clamp_min(1e-6)
+        real = right.detach()  # P3 is not to move towards its copy
+        feature = F.mse_loss(rows, real) / real.var().clamp_min(1e-6)
         price = (bits * bits.new_tensor(self._lambdas)[ways.rates]).sum() / max(1, len(bits))
         total = (
-            LABEL_WEIGHT * (told.classes + 2 * told.boxes)
+            LABEL_WEIGHT * told.total
             + distance
             + FEATURE_WEIGHT * feature
             + price
@@ -177,6 +187,7 @@ class JointTask:
             "loss_features": feature.item(),
             "loss_classes": told.classes.item(),
             "loss_boxes": told.boxes.item(),
+            "loss_seeker": told.seeker.item(),
             **ways.bits_by_rate(bits),
         }
 
