@@ -50,7 +50,7 @@ def measure_coded(tables: Tables, payloads: Sequence[bytes]) -> CodedBytes:
         if not head.patches:
             continue
         coded_bytes += _STATES_BYTES + _WORD_BYTES * head.words
-        symbols, rows = coded_symbols(frame, frame.union(), tables)
+        symbols, rows = coded_symbols(frame, tables)
         starts = tables.coder.starts
         used = starts[rows, symbols + 1] - starts[rows, symbols]
         bits += float((PROBABILITY_BITS - np.log2(used)).sum())

@@ -21,11 +21,12 @@ CHANNELS = 8
 STEPS = (0.5, 1.0, 2.0)
 """Of zone 0 at each rate."""
 
-ZONE_STEPS = (1.0, 1.5, 2.5)
+ZONE_STEPS = (1.0, 1.5, 2.5, 4.0)
 """Steps of each zone, in those of zone 0."""
 DETECT = DetectSettings(
     long_side_px=LONG_SIDE_PX,
     mark=0.5,
+    halo=3,
     slicer=SlicerSettings(patch_hw=(8, 8), threshold=0.6, min_gain=0.7),
 )
 

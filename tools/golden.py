@@ -6,6 +6,7 @@ Run once after a new payload version, and commit what it wrote: `tests/golden/RE
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,21 +21,15 @@ FOLDER = Path(__file__).resolve().parents[1] / "tests" / "golden" / f"payload-v{
 def frames(tables: Tables) -> dict[str, CodedFrame]:
     """A frame for each thing that a decoder may get wrong."""
     whole = some_frame(tables, (20, 28), (20, 28), 1, 0, 5)
-    marked = CodedFrame(
-        whole.rate,
-        whole.grid_hw,
-        whole.patch_hw,
-        whole.origins_yx,
-        whole.union(),
-        whole.latents,
-    )
     return {
         "empty": some_frame(tables, patches=0),
         "one-patch": some_frame(tables, (32, 48), (8, 8), 1, 0, 1),
         "overlapping": some_frame(tables, (32, 48), (12, 16), 9, 1, 2),
         "wide-map": some_frame(tables, (64, 160), (8, 8), 12, 2, 3),
         "beyond-the-edge": some_frame(tables, (8, 12), (16, 16), 3, 1, 4),
-        "all-marked": marked,
+        "all-marked": replace(whole, marks=whole.union()),
+        "halo": some_frame(tables, (40, 64), (8, 12), 4, 1, 6, 1),
+        "halo-here-and-there": some_frame(tables, (64, 96), (12, 12), 6, 0, 7, 40),
     }
 
 
@@ -51,6 +46,7 @@ def main() -> int:
         np.savez_compressed(
             FOLDER / f"{name}.npz",
             rate=frame.rate,
+            halo=frame.halo,
             grid_hw=frame.grid_hw,
             patch_hw=frame.patch_hw,
             origins_yx=frame.origins_yx,

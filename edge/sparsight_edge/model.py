@@ -126,6 +126,7 @@ class EdgeModel:
             BundleError: The heat or the latents are not what the bundle promises.
         """
         patches = slice_heat(maps.heat, self.settings.slicer)
-        frame = cut_frame(maps.latents, patches, maps.heat >= self.settings.mark, self.rate)
+        marks = maps.heat >= self.settings.mark
+        frame = cut_frame(maps.latents, patches, marks, self.rate, self.settings.halo)
         payload = encode(frame, self.tables, self.bundle_id)
         return Coded(payload, len(patches), patches.kept_area)

@@ -24,12 +24,12 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from sparsight.codec.zones import ZONES
+from sparsight.codec.zones import HALO_MAX, ZONES
 from sparsight.errors import BundleError, UsageError
 from sparsight.settings import DetectSettings, ModelSettings
 from sparsight.slicer import SlicerSettings
 
-FORMAT = 3
+FORMAT = 4
 MANIFEST, MODEL, WEIGHTS, CARD = "manifest.json", "model.yaml", "cloud.safetensors", "card.md"
 EDGE, TABLES = "edge.onnx", "tables.npz"
 MANIFEST_BYTES_MAX = 1 << 20
@@ -82,6 +82,7 @@ class Manifest(BaseModel):
         min_gain: Expected objects that make a patch worth keeping.
         patch_hw: Height and width of a patch, in cells.
         mark: Heat that makes a cell worth the head; 0 marks all.
+        halo: Marks that a field beside a patch needs around it to be sent coarsely; 0 for none.
         rates: Quality levels of the codec, finest first; none without a bottleneck.
         sha256: Hash of every other file of the bundle, by name.
         id: Hash of all of the above.
@@ -98,6 +99,7 @@ class Manifest(BaseModel):
     min_gain: float = Field(SlicerSettings().min_gain, gt=0)
     patch_hw: tuple[int, int] = (16, 16)
     mark: float = Field(ge=0, le=1)
+    halo: int = Field(0, ge=0, le=HALO_MAX)
     rates: tuple[Rate, ...] = Field((), max_length=16)
     sha256: dict[str, str]
     id: str = ""
@@ -116,6 +118,7 @@ class Manifest(BaseModel):
         return DetectSettings(
             long_side_px=self.long_side_px,
             mark=self.mark,
+            halo=self.halo,
             slicer=SlicerSettings(
                 patch_hw=self.patch_hw, threshold=self.threshold, min_gain=self.min_gain
             ),
@@ -162,6 +165,7 @@ def write_bundle(
         min_gain=detect.slicer.min_gain,
         patch_hw=detect.slicer.patch_hw,
         mark=detect.mark,
+        halo=detect.halo,
         rates=rates,
         sha256={f: _sha256(folder / f) for f in _files(rates)},
     )

@@ -1,10 +1,10 @@
 """`edge.onnx` opened in onnxruntime: what a device and a detector on a CPU share of it.
 
     image uint8   [1, h, w, 3] ─┐            ┌─> heat    float32 [1, h/8, w/8]
-    steps float32 [3, k] ───────┴─ the graph ┼─> latents int8    [1, 3, k, h/16, w/16]
+    steps float32 [4, k] ───────┴─ the graph ┼─> latents int8    [1, 4, k, h/16, w/16]
                                              └─> p3      float32 [1, c, h/8, w/8]
 
-The latents come three times, in the steps of each zone (`codec.zones`): the zone of a cell depends
+The latents come four times, in the steps of each zone (`codec.zones`): the zone of a cell depends
 on the patches, which are chosen when the graph has run. Normalisation, rounding and clipping are in
 the graph. All of it is computed whatever is asked for.
 """

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
+from sparsight.codec.zones import HALO_MAX
 from sparsight.errors import UsageError
 from sparsight.slicer import SlicerSettings
 
@@ -63,6 +64,8 @@ class DetectSettings:
         sparse_head: In split mode, run the head on marked cells only.
         mark: Heat from which on a cell is marked for the sparse head; 0 marks all.
         slicer: How patches are chosen.
+        halo: With a rate, fields beside the patches go through the codec, too, coarsely, where so
+            many cells are marked around them (`codec.zones`); 0 leaves them out.
         score_min: Objects below this score are dropped.
         nms_iou: Of two boxes of a class that overlap more than this, the better stays.
         max_detections: Objects a frame, best first.
@@ -74,6 +77,7 @@ class DetectSettings:
     sparse_head: bool = True
     mark: float = 0.15
     slicer: SlicerSettings = field(default_factory=SlicerSettings)
+    halo: int = 0
     score_min: float = 0.005
     nms_iou: float = 0.6
     max_detections: int = 500
@@ -97,5 +101,7 @@ class DetectSettings:
                 raise UsageError(f"{name}: expected a share from 0 to 1, got {value}")
         if self.rate is not None and (self.rate < 0 or self.mode == "dense"):
             raise UsageError(f"rate: expected 0 or more, in split mode, got {self.rate}")
+        if not 0 <= self.halo <= HALO_MAX:
+            raise UsageError(f"halo: expected 0 to {HALO_MAX} marked cells, got {self.halo}")
         if self.max_detections < 0:
             raise UsageError(f"max_detections: expected 0 or more, got {self.max_detections}")

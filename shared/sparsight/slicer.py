@@ -96,10 +96,12 @@ class Patches:
 
     def union(self) -> Bool[np.ndarray, "gh gw"]:
         """The cells under at least one patch."""
-        kept = np.zeros(self.grid_hw, np.bool_)
-        for x0, y0, x1, y1 in self.xyxy_cells():
-            kept[y0:y1, x0:x1] = True
-        return kept
+        x0, y0, x1, y1 = self.xyxy_cells().T
+        corners = np.zeros((self.grid_hw[0] + 1, self.grid_hw[1] + 1), np.int32)
+        for y, x, sign in ((y0, x0, 1), (y1, x1, 1), (y0, x1, -1), (y1, x0, -1)):
+            np.add.at(corners, (y, x), sign)
+        out: Bool[np.ndarray, "gh gw"] = corners.cumsum(0).cumsum(1)[:-1, :-1] > 0
+        return out
 
     @property
     def occupancy(self) -> float:

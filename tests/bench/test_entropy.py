@@ -31,7 +31,7 @@ def a_frame(cells: int) -> CodedFrame:
     side = 2 * int(np.sqrt(cells))
     marks = np.zeros((side, side), np.bool_)
     return CodedFrame(
-        0, (side, side), (side, side), np.zeros((1, 2), np.int32), marks, latents[None]
+        0, 0, (side, side), (side, side), np.zeros((1, 2), np.int32), marks, latents[None]
     )
 
 

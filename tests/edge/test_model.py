@@ -5,7 +5,7 @@ import pytest
 
 from sparsight.bundle import EDGE, TABLES, open_bundle
 from sparsight.codec.payload import decode
-from sparsight.codec.zones import zones_of
+from sparsight.codec.zones import HALO, UNTOLD
 from sparsight.errors import BundleError, UsageError
 from sparsight.pictures import read_picture
 from sparsight_edge.engine.engine import Maps
@@ -40,13 +40,13 @@ def test_the_cloud_reads_what_the_device_saw(folder: Path, tmp_path: Path, rate:
         union = frame.union()
         assert union.mean() == pytest.approx(coded.kept_area)
         np.testing.assert_array_equal(frame.marks, (maps.heat >= 0.5) & union)
-        zones = zones_of(frame.marks)
-        for i, (y, x) in enumerate(np.argwhere(union[::2, ::2])):
+        zones = frame.zones()
+        for i, (y, x) in enumerate(np.argwhere(zones != UNTOLD)):
             np.testing.assert_array_equal(frame.latents[:, i], maps.latents[zones[y, x], :, y, x])
-        seen |= set(zones[union[::2, ::2]].tolist())
+        seen |= set(zones.ravel().tolist())
         patches.append(coded.patches)
     assert patches[0] == 0 and patches[3] > 0
-    assert seen == {0, 1, 2}
+    assert seen == {0, 1, 2, HALO, UNTOLD}
     assert len(model.code(see(model, tmp_path / "pictures" / "0000.png")).payload) < 40
 
 

@@ -23,6 +23,7 @@ def meant(payload: Path) -> CodedFrame:
         bits = np.unpackbits(data["marks"], count=height * width)
         return CodedFrame(
             rate=int(data["rate"]),
+            halo=int(data["halo"]),
             grid_hw=(height, width),
             patch_hw=(patch_h, patch_w),
             origins_yx=data["origins_yx"],
@@ -48,9 +49,9 @@ def test_golden(payload: Path) -> None:
     assert reference.encode(frame, tables, BUNDLE) == data
 
 
-def test_nobody_made_version_two_anew() -> None:
+def test_nobody_made_version_three_anew() -> None:
     digest = hashlib.sha256()
     for payload in PAYLOADS:
-        if payload.parent.name == "payload-v2":
+        if payload.parent.name == "payload-v3":
             digest.update(payload.name.encode() + payload.read_bytes())
-    assert digest.hexdigest() == "87904f3d9924507c49520e5eb809869424c889d7eea6840ed1acb71ba2968be5"
+    assert digest.hexdigest() == "f5d218060bbf34502b4a89e7453b66b3979bf56bcc3bc2872ba4b53d2ad289d3"

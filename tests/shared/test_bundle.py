@@ -125,7 +125,7 @@ def test_no_bundle_at_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["[]", "3", "null", '{"format": 99}', "{}"])
 def test_another_format_is_named(folder: Path, text: str) -> None:
     (folder / MANIFEST).write_text(text)
-    with pytest.raises(BundleError, match="this program reads format 3; get a matching bundle"):
+    with pytest.raises(BundleError, match="this program reads format 4; get a matching bundle"):
         open_bundle(folder)
 
 
@@ -160,7 +160,7 @@ def rate(*channels: int, step: float = 0.5) -> Rate:
     return Rate(steps=tuple((step,) * k for k in channels))
 
 
-@pytest.mark.parametrize("steps", [(3, 3, 3), (256, 256, 256)])
+@pytest.mark.parametrize("steps", [(3, 3, 3, 3), (256, 256, 256, 256)])
 def test_a_rate_has_steps_for_each_channel_in_each_zone(steps: tuple[int, ...]) -> None:
     assert rate(*steps).channels == steps[0]
 
@@ -168,9 +168,9 @@ def test_a_rate_has_steps_for_each_channel_in_each_zone(steps: tuple[int, ...]) 
 @pytest.mark.parametrize(
     ("channels", "step", "says"),
     [
-        ((3, 3), 0.5, "at least 3 items"),
-        ((3, 3, 3, 3), 0.5, "at most 3 items"),
-        ((3, 2, 3), 0.5, "expected as many steps in each zone, got 3, 2, 3"),
+        ((3, 3, 3), 0.5, "at least 4 items"),
+        ((3, 3, 3, 3, 3), 0.5, "at most 4 items"),
+        ((3, 2, 3, 3), 0.5, "expected as many steps in each zone, got 3, 2, 3, 3"),
         ((0, 0, 0), 0.5, "at least 1 item"),
         ((257, 257, 257), 0.5, "at most 256 items"),
         ((1, 1, 1), 0.0, "greater than 0"),
@@ -185,13 +185,13 @@ def test_steps_that_are_none(channels: tuple[int, ...], step: float, says: str) 
 @pytest.mark.parametrize(("rates", "middle"), [(1, 0), (2, 1), (3, 1), (4, 2), (5, 2)])
 def test_devices_send_at_the_middle_rate(folder: Path, rates: int, middle: int) -> None:
     manifest = open_bundle(folder).manifest
-    some = manifest.model_copy(update={"rates": (rate(1, 1, 1),) * rates})
+    some = manifest.model_copy(update={"rates": (rate(1, 1, 1, 1),) * rates})
     assert some.default_rate == middle
     assert "default_rate" not in some.model_dump()
 
 
 def test_rates_of_other_channels_than_the_models(folder: Path) -> None:
-    rates = (rate(3, 3, 3),)
+    rates = (rate(3, 3, 3, 3),)
     for name in (EDGE, TABLES):
         (folder / name).write_bytes(b"made by a test")
     codec = CodecSettings(channels=4)

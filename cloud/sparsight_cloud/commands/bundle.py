@@ -1,5 +1,6 @@
 """`sparsight bundle build`: a run's checkpoint as a bundle, at any time and with any slicer."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +9,7 @@ from rich.console import Console
 from rich.progress import track
 
 from sparsight.errors import UsageError
+from sparsight.settings import DetectSettings
 
 if TYPE_CHECKING:
     from sparsight.bundle import Manifest
@@ -15,6 +17,37 @@ if TYPE_CHECKING:
 
 FRAMES = 120
 """Pictures whose latents the entropy coder learns from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How a bundle's frames are to be cut, where that was asked for.
+
+    Attributes:
+        threshold: Heat from which a peak counts as an object.
+        min_gain: What a patch must add, in peaks at the threshold.
+        patch: Side of a patch, in cells.
+        mark: Heat that makes a cell worth the head.
+    """
+
+    threshold: float | None = None
+    min_gain: float | None = None
+    patch: int | None = None
+    mark: float | None = None
+
+    def of(self, detect: DetectSettings) -> DetectSettings:
+        """Settings with it."""
+        cut = detect.slicer
+        return replace(
+            detect,
+            mark=detect.mark if self.mark is None else self.mark,
+            slicer=replace(
+                cut,
+                threshold=cut.threshold if self.threshold is None else self.threshold,
+                min_gain=cut.min_gain if self.min_gain is None else self.min_gain,
+                patch_hw=cut.patch_hw if self.patch is None else (self.patch, self.patch),
+            ),
+        )
 
 
 def build(
@@ -40,16 +73,14 @@ def build(
     """Build a bundle from a run's latest checkpoint.
 
     A run with `stage: bottleneck` or `joint` gives a bundle with a codec, edge.onnx and tables; its
-    slicer is that of the bundle it started from. A detector's run gives one without.
+    slicer is that of the bundle it started from, unless its seeker learned. A detector's run gives
+    one without.
 
     Examples:
         sparsight bundle build my.yaml --out bundles/mine --threshold 0.55 --patch 12
 
         sparsight bundle build codec.yaml --out bundles/mine
     """
-    from dataclasses import replace
-
-    from sparsight.settings import DetectSettings
     from sparsight_cloud.training.config import find_config, load_config
     from sparsight_cloud.training.export import bundle_from_checkpoint
     from sparsight_cloud.training.loop import CHECKPOINT
@@ -59,28 +90,13 @@ def build(
     checkpoint = settings.out / CHECKPOINT
     text = None if card is None else _read(card)
     chosen = name or settings.out.name[:100]
+    asked = Asked(threshold, min_gain, patch, mark)
     if settings.stage != "detector":
-        if any(value is not None for value in (threshold, min_gain, patch, mark)):
-            raise UsageError(
-                "--threshold, --min-gain, --patch and --mark are those of the bundle that a run "
-                "with a bottleneck started from; build that one again first"
-            )
         manifest = build_codec_bundle(
-            settings, out, name=chosen, card=text, console=Console(stderr=True)
+            settings, out, asked, name=chosen, card=text, console=Console(stderr=True)
         )
     else:
-        detect = DetectSettings(long_side_px=settings.crop.long_side_px)
-        slicer = {
-            "threshold": threshold,
-            "min_gain": min_gain,
-            "patch_hw": None if patch is None else (patch, patch),
-        }
-        given = {k: v for k, v in slicer.items() if v is not None}
-        detect = replace(
-            detect,
-            mark=detect.mark if mark is None else mark,
-            slicer=replace(detect.slicer, **given),  # type: ignore[arg-type]
-        )
+        detect = asked.of(DetectSettings(long_side_px=settings.crop.long_side_px))
         manifest = bundle_from_checkpoint(
             checkpoint, out, name=chosen, card=text or f"# {chosen}\n", detect=detect
         )
@@ -88,9 +104,20 @@ def build(
 
 
 def build_codec_bundle(
-    settings: "TrainConfig", out: Path, *, name: str, card: str | None, console: Console
+    settings: "TrainConfig",
+    out: Path,
+    asked: Asked,
+    *,
+    name: str,
+    card: str | None,
+    console: Console,
 ) -> "Manifest":
-    """A bundle of two halves from a bottleneck's run; its tables are learned on the run's data."""
+    """A bundle of two halves from a run with a bottleneck; its tables are learned on its data.
+
+    Raises:
+        UsageError: The seeker is that of the bundle that the run started from, and so is all that
+            was asked for.
+    """
     from sparsight.bundle import CARD, open_bundle
     from sparsight.pictures import read_picture
     from sparsight_cloud.data.formats import scan_dataset
@@ -98,8 +125,15 @@ def build_codec_bundle(
     from sparsight_cloud.training.codec_bundle import codec_bundle
     from sparsight_cloud.training.loop import CHECKPOINT
 
+    seeker_stays = settings.stage == "bottleneck" or settings.model.learn == "cloud"
+    if seeker_stays and asked != Asked():
+        raise UsageError(
+            "--threshold, --min-gain, --patch and --mark are those of the bundle that the run "
+            "started from, as its seeker did not learn; build that one again first"
+        )
     assert settings.model.start is not None
     start = open_bundle(settings.model.start)
+    detect = asked.of(start.manifest.detect_settings())
     data = settings.data
     reading = Reading(allow_empty=data.allow_empty, drop_bad_boxes=data.drop_bad_boxes)
     images = scan_dataset(data.annotations, data.images, data.format, reading).images
@@ -117,6 +151,7 @@ def build_codec_bundle(
         out,
         name=name,
         card=card or (start.folder / CARD).read_text(encoding="utf-8"),
+        detect=replace(detect, halo=settings.patches.halo),
         frames=frames,
         console=console,
     )

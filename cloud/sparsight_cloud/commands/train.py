@@ -225,12 +225,12 @@ def _ship_codec(
 
     from sparsight.bundle import with_figures
     from sparsight.model.detector import Detector
-    from sparsight_cloud.commands.bundle import build_codec_bundle
+    from sparsight_cloud.commands.bundle import Asked, build_codec_bundle
     from sparsight_cloud.evaluation.judge import judge
     from sparsight_cloud.evaluation.report import write_report
 
     name, folder = settings.out.name[:100], settings.out / "bundle"
-    manifest = build_codec_bundle(settings, folder, name=name, card=None, console=console)
+    manifest = build_codec_bundle(settings, folder, Asked(), name=name, card=None, console=console)
     if judged is None:
         return manifest, None
     detector = Detector.from_bundle(folder)

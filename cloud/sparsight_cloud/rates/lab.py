@@ -68,10 +68,16 @@ class Lab:
         """The patches that the bundle would keep."""
         return slice_heat(look.heat, self.settings.slicer)
 
-    def kept(self, look: Look, patches: Patches) -> Kept:
-        """Patches, and the cells that this look marks for the head."""
+    def kept(self, look: Look, patches: Patches, *, bare: bool = False) -> Kept:
+        """Patches, and the cells that this look marks for the head.
+
+        Args:
+            look: At a frame.
+            patches: Of it.
+            bare: Leave out the halo that the bundle wants.
+        """
         mark = self.settings.mark if self.settings.sparse_head else 0.0
-        return Kept(patches, look.heat >= mark)
+        return Kept(patches, look.heat >= mark, 0 if bare else self.settings.halo)
 
     @torch.inference_mode()
     def dense(self, look: Look, box: Letterbox) -> Detections:
@@ -100,9 +106,11 @@ class Lab:
         (answer,) = laid.head(laid.trunk(rows))
         return merge(answer.logits, answer.distances, answer.centres_xy, box, self.settings)
 
-    def split_alone(self, look: Look, patches: Patches, box: Letterbox) -> Detections:
-        """The objects that some patches of a look give, without a codec."""
-        laid = self.lay_out(self.kept(look, patches))
+    def split_alone(
+        self, look: Look, patches: Patches, box: Letterbox, *, bare: bool = False
+    ) -> Detections:
+        """The objects that some patches of a look give, with their halo or bare, uncoded."""
+        laid = self.lay_out(self.kept(look, patches, bare=bare))
         return self.split(laid, laid.rows_of([p3_of(look)]), box)
 
     def judged(self, picture: Picture, box: Letterbox) -> dict[str, Detections]:

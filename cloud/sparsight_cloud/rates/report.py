@@ -126,7 +126,7 @@ def no_patches_json(tables: Tables, bundle_id: str, box: Letterbox) -> dict[str,
     nothing = np.zeros((tables.channels, 0), np.int8)
     marks = np.zeros(box.cells_hw, np.bool_)
     payload = encode(
-        CodedFrame(0, box.cells_hw, box.cells_hw, patches, marks, nothing), tables, bundle_id
+        CodedFrame(0, 0, box.cells_hw, box.cells_hw, patches, marks, nothing), tables, bundle_id
     )
     return {"payload_bytes": len(payload), "wire_bytes": wire_bytes(payload, box)}
 

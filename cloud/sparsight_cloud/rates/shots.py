@@ -160,7 +160,8 @@ def _crops(row: Row, prepared: Prepared, lab: Lab) -> Shot:
     tries = [_try(one, prepared.picture, codec, row.quality) for one in worth_a_try(layouts)]
     layout, datas, size, ms = min(tries, key=lambda one: one[2])
     look = lab.look(layout.assemble(layout.decoded(datas, codec.decode)))
-    found = {"split": lab.split_alone(look, patches, box)}
+    # What lies round crops that came bare is grey, and tells the deep part nothing.
+    found = {"split": lab.split_alone(look, patches, box, bare=not halo_px)}
     return Shot(
         wire_bytes(bytes(size), box), found, {"encode_ms": ms, f"layout_{layout.name}": 1.0}
     )

@@ -27,7 +27,7 @@ from sparsight_cloud.rates.shots import Shot
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 """What numpy and zipfile raise on damaged files."""
 
-RECIPE = 1
+RECIPE = 2
 """Grows when rows of the same name come to mean something else; older results are left alone."""
 
 _ID_DIGITS = 16

@@ -15,7 +15,7 @@ of these variances would take the wanted bits (design codec.md).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
 
 from sparsight.bundle import open_bundle
-from sparsight.codec.zones import ZONES, zones_of
+from sparsight.codec.zones import HALO, UNTOLD, ZONES, told, zones_of
 from sparsight.errors import TrainingError
 from sparsight.model.bottleneck import LATENT_LEVEL, Bottleneck
 from sparsight.model.detector import Detector
@@ -142,18 +142,16 @@ class BottleneckTask:
         with torch.no_grad():
             p3, heat = network.look(batch.image)
             keep, _ = cut_by_seeker(batch, heat)
-            area = CellArea.of(keep)
-            right = area.gather(p3)
-            want = network.detect_rows(right, area)
-        ways = Ways.drawn(area, heat, keep, self._mark, len(self._lambdas), rng)
+            halos = [self.config.patches.halo] * len(keep)
+            ways = Ways.drawn(heat, keep, self._mark, len(self._lambdas), halos, rng)
+            right = ways.area.gather(p3)
+            want = network.detect_rows(right, ways.area)
         trained = self.trained
-        rows, bits = coded(
-            trained.bottleneck, trained.prior, trained.log_steps, p3, area, ways, rng
-        )
-        got = network.detect_rows(rows, area)
+        rows, bits = coded(trained.bottleneck, trained.prior, trained.log_steps, p3, ways, rng)
+        got = network.detect_rows(rows, ways.area)
         distance = answers_apart(want, got, keep)
         feature = F.mse_loss(rows, right) / right.var().clamp_min(1e-6)
-        price = (bits * bits.new_tensor(self._lambdas)[ways.rates]).sum() / max(1, len(bits))
+        price = ways.a_cell(bits * bits.new_tensor(self._lambdas)[ways.rates])
         watched = {
             "loss_distance": distance.item(),
             "loss_features": feature.item(),
@@ -164,48 +162,61 @@ class BottleneckTask:
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """How each kept cell of the latents is coded.
+    """How each told cell of the latents is coded.
 
     Attributes:
-        rates: Its rate.
+        area: The cells of P3 that are told: the kept ones and their halo.
+        rates: Rate of each cell.
         zones: Its zone.
     """
 
+    area: CellArea
     rates: Int64[Tensor, " n2"]
     zones: Int64[Tensor, " n2"]
 
     @classmethod
     def drawn(
         cls,
-        area: CellArea,
         heat: Float[Tensor, "b h w"],
         keep: Bool[Tensor, "b h w"],
         mark: float,
         rates: int,
+        halos: Sequence[int],
         rng: np.random.Generator,
     ) -> Ways:
         """A rate for each sample by chance, and the zones of its cells.
 
         Args:
-            area: The kept area.
             heat: Logit of the heat.
             keep: The kept cells.
             mark: Heat that makes a cell worth the head.
             rates: How many there are.
+            halos: How each sample's halo is chosen (`codec.zones`).
             rng: Source of chance.
         """
-        marks = ((heat.sigmoid() >= mark) & keep).cpu().numpy()
-        zones = torch.from_numpy(np.stack([zones_of(m) for m in marks])).to(heat.device)
+        marks, kept = ((heat.sigmoid() >= mark) & keep).cpu().numpy(), keep.cpu().numpy()
+        maps = [zones_of(*one) for one in zip(marks, kept, halos, strict=True)]
+        area = CellArea.of(torch.from_numpy(np.stack([told(one) for one in maps])).to(heat.device))
+        zones = np.stack(maps)
         rows = area.rows[LATENT_LEVEL]
         _, h, w = area.shapes[LATENT_LEVEL]
         drawn = torch.from_numpy(rng.integers(rates, size=len(keep))).to(heat.device)
-        return cls(drawn[rows // (h * w)], zones.flatten()[rows].long())
+        own = torch.from_numpy(zones[zones != UNTOLD].astype(np.int64)).to(heat.device)
+        return cls(area, drawn[rows // (h * w)], own)
+
+    def a_cell(self, values: Float[Tensor, " n2"], rate: int | None = None) -> Float[Tensor, ""]:
+        """The sum of some values of all cells, or those of a rate, over how many are in patches.
+
+        Cells of the halo cost little and would hide what the others do.
+        """
+        here = torch.ones_like(self.rates, dtype=torch.bool) if rate is None else self.rates == rate
+        return (values * here).sum() / (here & (self.zones != HALO)).sum().clamp_min(1)
 
     def bits_by_rate(self, bits: Float[Tensor, " n2"]) -> dict[str, float]:
-        """Mean bits a cell, of all and of each rate that was drawn, to watch."""
-        out = {"bits_per_cell": bits.mean().item()}
+        """Bits a cell in patches, of all and of each rate that was drawn, to watch."""
+        out = {"bits_per_cell": self.a_cell(bits).item()}
         for rate in sorted(set(self.rates.tolist())):
-            out[f"bits_per_cell_{rate}"] = bits[self.rates == rate].mean().item()
+            out[f"bits_per_cell_{rate}"] = self.a_cell(bits, rate).item()
         return out
 
 
@@ -214,7 +225,6 @@ def coded(
     prior: Prior,
     log_steps: Float[Tensor, "r z k"],
     p3: Float[Tensor, "b c h w"],
-    area: CellArea,
     ways: Ways,
     rng: np.random.Generator,
 ) -> tuple[Float[Tensor, "n c 1 1"], Float[Tensor, " n2"]]:
@@ -228,15 +238,14 @@ def coded(
         prior: Likelihoods, for each rate and zone.
         log_steps: Logarithms of the step sizes.
         p3: The stem's map.
-        area: The kept area.
         ways: How each cell is coded.
         rng: Source of the noise.
     """
     steps = log_steps.exp()[ways.rates, ways.zones]
-    y = area.gather(bottleneck.analysis(p3), LATENT_LEVEL).flatten(1) / steps
+    y = ways.area.gather(bottleneck.analysis(p3), LATENT_LEVEL).flatten(1) / steps
     noise = torch.from_numpy(rng.random(y.shape, np.float32)).to(y.device) - 0.5
     whole = y + (y.round().clamp(-128, 127) - y).detach()
-    rows = bottleneck.synthesis(whole * steps, area)
+    rows = bottleneck.synthesis(whole * steps, ways.area)
     return rows, prior.bits(y + noise, ways.rates * log_steps.shape[1] + ways.zones).sum(1)
 
 

@@ -19,14 +19,14 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from sparsight.bundle import EDGE, TABLES, WEIGHTS, Manifest, Rate, open_bundle, write_bundle
-from sparsight.codec.latents import KeptCells
+from sparsight.bundle import EDGE, TABLES, WEIGHTS, Manifest, Rate, write_bundle
+from sparsight.codec.latents import ToldCells
 from sparsight.codec.marks import CONTEXTS, count_marks
 from sparsight.codec.tables import Tables
-from sparsight.codec.zones import ZONES
+from sparsight.codec.zones import UNTOLD, ZONES, zones_of
 from sparsight.errors import TrainingError
 from sparsight.geometry import Letterbox
-from sparsight.model.bottleneck import LATENT_LEVEL, quantised
+from sparsight.model.bottleneck import quantised
 from sparsight.model.detector import save_weights
 from sparsight.model.export import export_edge
 from sparsight.model.network import Network
@@ -55,6 +55,7 @@ def codec_bundle(
     *,
     name: str,
     card: str,
+    detect: DetectSettings,
     frames: Iterable[Frame],
     console: Console | None = None,
 ) -> Manifest:
@@ -62,10 +63,11 @@ def codec_bundle(
 
     Args:
         checkpoint: `last.safetensors` of a run with `stage: bottleneck` or `joint`.
-        start: The bundle that the run started from; its detector and its way of running are kept.
+        start: The bundle that the run started from; what did not learn is its.
         out: Folder of the new bundle; what a bundle consists of is overwritten there.
         name: For people.
         card: Text of the card.
+        detect: How the bundle wants to be run.
         frames: Pictures like those to come, for the entropy coder's tables; never the test set.
         console: Where to show progress.
 
@@ -74,7 +76,6 @@ def codec_bundle(
         TrainingError: The checkpoint is of another kind of run, or of another bundle.
     """
     network, steps = _load(checkpoint, start)
-    detect = open_bundle(start).manifest.detect_settings()
     with torch.no_grad():
         for value in network.state_dict().values():
             if value.is_floating_point():
@@ -97,7 +98,7 @@ def seen_frames(
     steps: Float[Tensor, "r z k"],
     frames: Iterable[Frame],
 ) -> tuple[list[SeenFrame], Int64[np.ndarray, "contexts 2"]]:
-    """What the entropy coder learns from: latents of the kept cells of some frames, and marks.
+    """What the entropy coder learns from: latents of the told cells of some frames, and marks.
 
     Args:
         network: Folded, with a bottleneck.
@@ -124,8 +125,9 @@ def seen_frames(
             continue
         marks = union & (heat >= detect.mark)
         marked += count_marks(marks, union)
-        cells = KeptCells.of(marks, union)
-        inside = torch.from_numpy(union[:: 1 << LATENT_LEVEL, :: 1 << LATENT_LEVEL].copy())
+        zones = zones_of(marks, union, detect.halo)
+        cells = ToldCells.of(zones)
+        inside = torch.from_numpy(zones != UNTOLD)
         latents = bottleneck.analysis(p3)[:, :, inside][..., None]
         own = torch.from_numpy(cells.zones.astype(np.int64)), torch.arange(len(cells.zones))
         told = [quantised(latents, rate)[0, :, :, :, 0].permute(0, 2, 1)[own] for rate in steps]

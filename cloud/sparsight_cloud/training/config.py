@@ -20,6 +20,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
+from sparsight.codec.zones import HALO_MAX
 from sparsight.errors import TrainingError
 from sparsight.settings import CodecSettings
 
@@ -113,6 +114,14 @@ class PatchConfig(_Strict):
     )
     thresholds: tuple[float, float] = Field(
         (0.4, 0.75), description="the slicer's threshold in those, drawn for each sample"
+    )
+
+    halo: int = Field(
+        0,
+        ge=0,
+        le=HALO_MAX,
+        description="of runs with a codec: marked cells in the nine fields around one beside a "
+        "patch that put it into the halo; 0 for none",
     )
 
     @model_validator(mode="after")

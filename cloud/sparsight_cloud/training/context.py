@@ -40,7 +40,7 @@ from sparsight.codec.context import (
     Context,
     base_units,
 )
-from sparsight.codec.latents import KeptCells
+from sparsight.codec.latents import ToldCells
 from sparsight.codec.rans import TOTAL
 from sparsight.codec.tables import BANK_ROW, Coder, Tables
 from sparsight.codec.zones import ZONES
@@ -76,11 +76,11 @@ class SeenFrame:
     """What is learned from of one picture.
 
     Attributes:
-        cells: Its kept cells.
+        cells: Its told cells.
         latents: Of each rate, every cell in steps of its zone.
     """
 
-    cells: KeptCells
+    cells: ToldCells
     latents: Int8[np.ndarray, "r n k"]
 
 

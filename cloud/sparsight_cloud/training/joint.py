@@ -5,10 +5,11 @@
           └─ stem, seeker ─ kept area ─ codec at a rate ─ trunk, neck, head ──> answer ─ labels
 
 loss = 1/2 of the labels' loss + distance to the teacher's answers + lambda of the rate * bits a
-latent cell. The teacher sees the whole frame, so what cutting costs is learned away with what
-coding costs; some samples skip the codec, so that the deep part stays good at both. With
-`model.learn: cloud` stem and seeker stay as the start has them, and the teacher looks through them
-too; with `all` the stem learns to give what is worth its bits, and the seeker to read it.
+latent cell in the patches. The teacher sees the whole frame, so what cutting costs is learned away
+with what coding costs; some samples skip the codec and its halo, so that the deep part stays good
+at both. With `model.learn: cloud` stem and seeker stay as the start has them, and the teacher looks
+through them too; with `all` the stem learns to give what is worth its bits, and the seeker to read
+it.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from sparsight_cloud.training.warm import start_from_bundle
 
 LABEL_WEIGHT = 0.5
 UNCODED = 0.2
-"""Share of the samples that skip the codec."""
+"""Share of the samples that skip the codec and have no halo."""
 
 NETWORK = "network."
 """How the names of the detector's weights begin in what is trained."""
@@ -162,11 +163,13 @@ class JointTask:
         keep, labels = cut_by_seeker(batch, heat)
         with torch.no_grad():
             want = self.teacher.detect(p3 if self._alike else self.teacher.stem(batch.image))
-        area = CellArea.of(keep)
-        ways = Ways.drawn(area, heat, keep, self._mark, len(self._lambdas), rng)
-        rows, bits = coded(t.network.bottleneck, t.prior, t.log_steps, p3, area, ways, rng)
+        bare = rng.random(len(keep)) < UNCODED
+        halos = np.where(bare, 0, self.config.patches.halo).tolist()
+        ways = Ways.drawn(heat, keep, self._mark, len(self._lambdas), halos, rng)
+        rows, bits = coded(t.network.bottleneck, t.prior, t.log_steps, p3, ways, rng)
+        area = ways.area
         right = area.gather(p3)
-        skips = torch.from_numpy(rng.random(len(keep)) < UNCODED).to(p3.device)
+        skips = torch.from_numpy(bare).to(p3.device)
         _, h, w = area.shapes[0]
         seen = torch.where(skips[area.rows[0] // (h * w)][:, None, None, None], right, rows)
         got = t.network.detect_rows(seen, area)
@@ -175,13 +178,8 @@ class JointTask:
         distance = answers_apart(want, got, keep)
         real = right.detach()  # P3 is not to move towards its copy
         feature = F.mse_loss(rows, real) / real.var().clamp_min(1e-6)
-        price = (bits * bits.new_tensor(self._lambdas)[ways.rates]).sum() / max(1, len(bits))
-        total = (
-            LABEL_WEIGHT * told.total
-            + distance
-            + FEATURE_WEIGHT * feature
-            + price
-        )
+        price = ways.a_cell(bits * bits.new_tensor(self._lambdas)[ways.rates])
+        total = LABEL_WEIGHT * told.total + distance + FEATURE_WEIGHT * feature + price
         return total, {
             "loss_distance": distance.item(),
             "loss_features": feature.item(),

@@ -1,7 +1,7 @@
 """The device's half of the network as the agent sees it, whatever runs it.
 
 image [h, w, 3] ── stem ─┬─ seeker ───> heat    [h/8, w/8]          object probability
-                         └─ analysis ─> latents [3, k, h/16, w/16]  in the steps of each zone
+                         └─ analysis ─> latents [4, k, h/16, w/16]  in the steps of each zone
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Maps:
     """
 
     heat: Float32[np.ndarray, "gh gw"]
-    latents: Int8[np.ndarray, "3 k lh lw"]
+    latents: Int8[np.ndarray, "z k lh lw"]
 
 
 @runtime_checkable

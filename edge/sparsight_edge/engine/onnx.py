@@ -28,7 +28,7 @@ class OnnxEngine:
         steps: Of each zone, the step size of each channel of the latents.
     """
 
-    def __init__(self, file: Path, steps: Float32[np.ndarray, "3 k"], threads: int = 1) -> None:
+    def __init__(self, file: Path, steps: Float32[np.ndarray, "z k"], threads: int = 1) -> None:
         """Load a graph.
 
         Args:

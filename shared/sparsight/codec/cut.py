@@ -2,7 +2,7 @@
 
 heat ─ marks, inside the patches ─┬───────────────────────────────────────────────────┐
                                   └─ zones ─┐                                         │
-latents, in the steps of each zone ─────────┴─ of kept cells, in their own's ─────────┴─> CodedFrame
+latents, in the steps of each zone ─────────┴─ of told cells, in their own's ─────────┴─> CodedFrame
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import numpy as np
 from jaxtyping import Bool, Int8
 
 from sparsight.codec.payload import CodedFrame
-from sparsight.codec.zones import LATENT_CELLS, zones_of_kept
+from sparsight.codec.zones import UNTOLD, zones_of
 from sparsight.slicer import Patches
 
 
 def cut_frame(
-    latents: Int8[np.ndarray, "3 k h16 w16"],
+    latents: Int8[np.ndarray, "z k h16 w16"],
     patches: Patches,
     marks: Bool[np.ndarray, "gh gw"],
     rate: int,
+    halo: int,
 ) -> CodedFrame:
     """What is sent of a frame.
 
@@ -28,14 +29,17 @@ def cut_frame(
         patches: What the slicer kept of it.
         marks: Cells that are worth the head; those outside the patches are left out.
         rate: Index of the quality level.
+        halo: Marks that a field of the halo needs around it; 0 for none (`codec.zones`).
     """
     union = patches.union()
     marks = marks & union
     cells = latents.reshape(*latents.shape[:2], -1)
-    kept = np.flatnonzero(union[::LATENT_CELLS, ::LATENT_CELLS])
-    own = cells[zones_of_kept(marks, union), :, kept].T
+    zones = zones_of(marks, union, halo).reshape(-1)
+    told = np.flatnonzero(zones != UNTOLD)
+    own = cells[zones[told], :, told].T
     return CodedFrame(
         rate=rate,
+        halo=halo,
         grid_hw=patches.grid_hw,
         patch_hw=patches.size_hw,
         origins_yx=patches.origins_yx,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-from jaxtyping import Bool, Int8, Int16, Int32, Int64, UInt8, UInt16
+from jaxtyping import Int8, Int16, Int32, Int64, UInt8, UInt16
 
 from sparsight.codec.bank import ESCAPE, MIDDLE
 from sparsight.codec.context import (
@@ -27,11 +27,11 @@ from sparsight.codec.context import (
 )
 from sparsight.codec.rans import advance
 from sparsight.codec.tables import BANK_ROW, RAW_ROW, Coder
-from sparsight.codec.zones import LATENT_CELLS, zones_of_kept
+from sparsight.codec.zones import UNTOLD
 
 
 @dataclass(frozen=True, slots=True)
-class KeptCells:
+class ToldCells:
     """The cells of a frame that have latents, in the order in which these are coded.
 
     Attributes:
@@ -43,15 +43,10 @@ class KeptCells:
     zones: UInt8[np.ndarray, " n"]
 
     @classmethod
-    def of(cls, marks: Bool[np.ndarray, "gh gw"], union: Bool[np.ndarray, "gh gw"]) -> KeptCells:
-        """Those under the patches of a frame.
-
-        Args:
-            marks: Cells of P3 that are worth the head, none outside the union.
-            union: Cells of P3 under a patch.
-        """
-        kept = union[::LATENT_CELLS, ::LATENT_CELLS]
-        return cls(neighbours(kept), zones_of_kept(marks, union))
+    def of(cls, zones: UInt8[np.ndarray, "h16 w16"]) -> ToldCells:
+        """Those of a frame with these zones."""
+        told = zones != UNTOLD
+        return cls(neighbours(told), zones[told])
 
     def symbols(
         self,
@@ -144,7 +139,7 @@ def as_symbols(
     symbols: Int64[np.ndarray, " m"],
     rows: Int64[np.ndarray, " m"],
 ) -> int:
-    """`KeptCells.symbols`, with fields of cells and context one by one; returns how many."""
+    """`ToldCells.symbols`, with fields of cells and context one by one; returns how many."""
     count, channels = latents.shape
     known = np.empty((count, channels + 1), np.int8)
     told, counts = np.empty((count, channels + 1), np.int16), np.zeros(count, np.int64)
@@ -192,7 +187,7 @@ def pull_latents(
     inverse: Int64[np.ndarray, "zones k"],
     latents: Int8[np.ndarray, "n k"],
 ) -> int:
-    """`KeptCells.pull`, with fields of cells, context and coder one by one."""
+    """`ToldCells.pull`, with fields of cells, context and coder one by one."""
     count, channels = latents.shape
     known = np.empty((count, channels + 1), np.int8)
     told, counts = np.empty((count, channels + 1), np.int16), np.zeros(count, np.int64)

@@ -3,7 +3,7 @@
     "SPYL"  magic                                             4
     u8      version                                           1
     8 bytes first bytes of the bundle's id                    8
-    u8      rate                                              1
+    u8  x2  rate; marks that a field of the halo needs        2    0: no halo
     u16 x2  height, width of the P3 map, in fields            4    a field is 4x4 cells
     u8  x2  height, width of a patch, in fields               2
     LEB128  number of patches, then the field of the top      1 + about 2 a patch
@@ -13,7 +13,7 @@
     u16 ... words: marks, then latents  } patches             2 a word
     u32     CRC-32 of all before                              4
 
-Little endian. A frame without patches takes 26 bytes. Everything outside the coded part is bounded
+Little endian. A frame without patches takes 27 bytes. Everything outside the coded part is bounded
 and checked before anything is allocated; the coded part must use exactly its words and end in the
 states that a coder starts with, so a decoder notices damage that the checksum was made to cover.
 """
@@ -22,24 +22,24 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Int8, Int32, Int64
+from jaxtyping import Bool, Int8, Int32, Int64, UInt8
 
-from sparsight.codec.latents import KeptCells
+from sparsight.codec.latents import ToldCells
 from sparsight.codec.marks import contexts, pull_marks
 from sparsight.codec.rans import LOWEST, push
 from sparsight.codec.tables import Tables
-from sparsight.codec.zones import LATENT_CELLS
+from sparsight.codec.zones import HALO_MAX, UNTOLD, zones_of
 from sparsight.errors import PayloadError, UsageError
 from sparsight.geometry import ALIGN_CELLS
 from sparsight.slicer import Patches
 
 MAGIC = b"SPYL"
-VERSION = 2
+VERSION = 3
 BUNDLE_BYTES = 8
-_HEAD = struct.Struct("<4sB8sBHHBB")
+_HEAD = struct.Struct("<4sB8sBBHHBB")
 _STATES = struct.Struct("<II")
 _CHECK = struct.Struct("<I")
 
@@ -50,14 +50,16 @@ class CodedFrame:
 
     Attributes:
         rate: The codec's quality level, 0 is the finest.
+        halo: Marks that a field beside a patch needs around it to be told; 0 for no halo.
         grid_hw: Height and width of the P3 map, in cells, multiples of `ALIGN_CELLS`.
         patch_hw: Height and width of a patch, in cells, likewise.
         origins_yx: Top left cell of each patch, best first, likewise; no two are the same.
         marks: Cells that are worth the head; none outside the patches.
-        latents: For each channel, the stride-16 cells under a patch, row by row.
+        latents: For each channel, the told cells of stride 16, row by row.
     """
 
     rate: int
+    halo: int
     grid_hw: tuple[int, int]
     patch_hw: tuple[int, int]
     origins_yx: Int32[np.ndarray, "n 2"]
@@ -68,6 +70,10 @@ class CodedFrame:
         """The cells under at least one patch."""
         gains = np.zeros(len(self.origins_yx), np.float32)
         return Patches(self.origins_yx, gains, self.patch_hw, self.grid_hw).union()
+
+    def zones(self) -> UInt8[np.ndarray, "h16 w16"]:
+        """The zone of each cell of stride 16 (`codec.zones`)."""
+        return zones_of(self.marks, self.union(), self.halo)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +98,7 @@ class Header:
     Attributes:
         bundle_prefix: The first 16 hex digits of the bundle's id.
         rate: The codec's quality level.
+        halo: Marks that a field of the halo needs; 0 for no halo.
         grid_hw: Height and width of the P3 map, in cells.
         patch_hw: Height and width of a patch, in cells.
         patches: How many there are.
@@ -102,6 +109,7 @@ class Header:
 
     bundle_prefix: str
     rate: int
+    halo: int
     grid_hw: tuple[int, int]
     patch_hw: tuple[int, int]
     patches: int
@@ -122,7 +130,7 @@ def encode(frame: CodedFrame, tables: Tables, bundle_id: str) -> bytes:
         UsageError: The frame doesn't fit itself, the tables or what readers put up with, or the id
             is none.
     """
-    union = _require_sound(frame, tables)
+    _require_sound(frame, tables)
     fields = frame.origins_yx.astype(np.int64) // ALIGN_CELLS
     flat = fields[:, 0] * (frame.grid_hw[1] // ALIGN_CELLS) + fields[:, 1]
     parts = [
@@ -131,12 +139,13 @@ def encode(frame: CodedFrame, tables: Tables, bundle_id: str) -> bytes:
             VERSION,
             _prefix(bundle_id),
             frame.rate,
+            frame.halo,
             *(side // ALIGN_CELLS for side in (*frame.grid_hw, *frame.patch_hw)),
         ),
         _leb128([len(flat), *flat.tolist()]),
     ]
     if len(flat):
-        symbols, rows = coded_symbols(frame, union, tables)
+        symbols, rows = coded_symbols(frame, tables)
         words, states = np.empty(len(rows), np.uint16), np.zeros(2, np.int64)
         at = push(symbols, rows, tables.coder.starts, words, states)
         parts += [
@@ -151,19 +160,18 @@ def encode(frame: CodedFrame, tables: Tables, bundle_id: str) -> bytes:
 
 
 def coded_symbols(
-    frame: CodedFrame, union: Bool[np.ndarray, "gh gw"], tables: Tables
+    frame: CodedFrame, tables: Tables
 ) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
     """What the entropy coder is given of a sound frame.
 
     Args:
         frame: The frame.
-        union: The cells under its patches.
         tables: Of the bundle.
 
     Returns:
         Symbols, those of marks first, and the table of each.
     """
-    cells = KeptCells.of(frame.marks, union)
+    union, cells = frame.union(), ToldCells.of(frame.zones())
     symbols, rows = cells.symbols(frame.latents.T, tables.context(frame.rate), tables.coder.starts)
     return (
         np.concatenate((frame.marks[union].astype(np.int64), symbols)),
@@ -182,7 +190,7 @@ def peek(data: bytes, limits: PayloadLimits | None = None) -> Header:
         raise PayloadError(f"payload: at most {limits.bytes_max} bytes, got {len(data)}")
     if len(data) < _HEAD.size + 2 + _CHECK.size:
         raise PayloadError(f"payload: {len(data)} bytes are too few for any; it was cut")
-    magic, version, prefix, rate, gh, gw, ph, pw = _HEAD.unpack_from(data)
+    magic, version, prefix, rate, halo, gh, gw, ph, pw = _HEAD.unpack_from(data)
     if magic != MAGIC:
         raise PayloadError(f"payload: expected {MAGIC!r} first, got {magic!r}; no payload of ours")
     if version != VERSION:
@@ -191,6 +199,8 @@ def peek(data: bytes, limits: PayloadLimits | None = None) -> Header:
         )
     if zlib.crc32(memoryview(data)[: -_CHECK.size]) != _CHECK.unpack_from(data, len(data) - 4)[0]:
         raise PayloadError("payload: its checksum does not match; it was damaged on the way")
+    if halo > HALO_MAX:
+        raise PayloadError(f"payload: a halo of 0 to {HALO_MAX} marks, got {halo}")
     grid, patch = (gh * ALIGN_CELLS, gw * ALIGN_CELLS), (ph * ALIGN_CELLS, pw * ALIGN_CELLS)
     if not 0 < grid[0] * grid[1] <= limits.cells_max:
         raise PayloadError(
@@ -215,7 +225,7 @@ def peek(data: bytes, limits: PayloadLimits | None = None) -> Header:
             f"payload: {words} words and {patches} patches make {wanted + _CHECK.size} bytes, "
             f"got {len(data)}"
         )
-    return Header(prefix.hex(), rate, grid, patch, patches, words, fields_at, at)
+    return Header(prefix.hex(), rate, halo, grid, patch, patches, words, fields_at, at)
 
 
 def decode(data: bytes, tables: Tables, limits: PayloadLimits | None = None) -> CodedFrame:
@@ -241,31 +251,28 @@ def decode(data: bytes, tables: Tables, limits: PayloadLimits | None = None) -> 
     origins = np.stack((flat // wide, flat % wide), 1).astype(np.int32) * ALIGN_CELLS
     none = np.zeros((tables.channels, 0), np.int8)
     marks = np.zeros(head.grid_hw, np.bool_)
-    frame = CodedFrame(head.rate, head.grid_hw, head.patch_hw, origins, marks, none)
+    frame = CodedFrame(head.rate, head.halo, head.grid_hw, head.patch_hw, origins, marks, none)
     if not head.patches:
         return frame
-    union = frame.union()
-    latents = _coded(data, head, tables, union, marks)
-    return CodedFrame(head.rate, head.grid_hw, head.patch_hw, origins, marks, latents)
+    return replace(frame, latents=_coded(data, head, tables, frame))
 
 
 def _coded(
     data: bytes,
     head: Header,
     tables: Tables,
-    union: Bool[np.ndarray, "gh gw"],
-    marks: Bool[np.ndarray, "gh gw"],
+    frame: CodedFrame,
 ) -> Int8[np.ndarray, "k n16"]:
-    """The coded part: fills the marks, returns the latents."""
+    """The coded part: fills the marks of a frame, returns its latents."""
     states = np.array(_STATES.unpack_from(data, head.words_at), np.int64)
     if (states < LOWEST).any():
         raise PayloadError("payload: states that no coder ends in; it was damaged or made up")
     words = np.frombuffer(data, "<u2", head.words, head.words_at + _STATES.size).astype(np.uint16)
-    coder, context = tables.coder, tables.context(head.rate)
-    at = pull_marks(words, states, union, coder.starts, coder.slots, marks)
+    union, coder, context = frame.union(), tables.coder, tables.context(head.rate)
+    at = pull_marks(words, states, union, coder.starts, coder.slots, frame.marks)
     latents = np.zeros((0, tables.channels), np.int8)
     if at >= 0:
-        cells = KeptCells.of(marks, union)
+        cells = ToldCells.of(frame.zones())
         latents = np.zeros((len(cells.zones), tables.channels), np.int8)
         at = cells.pull(words, states, at, int(union.sum()), context, coder, latents)
     if at != len(words) or (states != LOWEST).any():
@@ -273,9 +280,11 @@ def _coded(
     return np.ascontiguousarray(latents.T)
 
 
-def _require_sound(frame: CodedFrame, tables: Tables) -> Bool[np.ndarray, "gh gw"]:
-    """Refuse a frame that can't be coded; returns its union."""
+def _require_sound(frame: CodedFrame, tables: Tables) -> None:
+    """Refuse a frame that can't be coded."""
     tables.context(frame.rate)  # refuses what is no rate
+    if not 0 <= frame.halo <= HALO_MAX:
+        raise UsageError(f"payload: a halo of 0 to {HALO_MAX} marks, got {frame.halo}")
     sides = np.array((*frame.grid_hw, *frame.patch_hw))
     origins = frame.origins_yx
     if (sides <= 0).any() or (sides % ALIGN_CELLS).any() or (sides[2:] > 255 * ALIGN_CELLS).any():
@@ -293,15 +302,14 @@ def _require_sound(frame: CodedFrame, tables: Tables) -> Bool[np.ndarray, "gh gw
     if not inside.all() or len(np.unique(origins, axis=0)) != len(origins):
         raise UsageError("payload: patches start inside the map, aligned, each at its own cell")
     union = frame.union()
-    cells = int(union[::LATENT_CELLS, ::LATENT_CELLS].sum())
     if frame.marks.shape != union.shape or (frame.marks & ~union).any():
         raise UsageError("payload: marks lie inside the patches, on a map of the same size")
+    cells = int((frame.zones() != UNTOLD).sum())
     if frame.latents.shape != (tables.channels, cells):
         raise UsageError(
             f"payload: expected latents of {tables.channels} channels and {cells} cells, "
             f"got {list(frame.latents.shape)}"
         )
-    return union
 
 
 def _prefix(bundle_id: str) -> bytes:

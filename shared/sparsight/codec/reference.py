@@ -19,7 +19,7 @@ from sparsight.codec.context import SIZES, Context
 from sparsight.codec.marks import CONTEXTS
 from sparsight.codec.payload import BUNDLE_BYTES, MAGIC, VERSION, CodedFrame
 from sparsight.codec.tables import Tables
-from sparsight.codec.zones import zones_of
+from sparsight.codec.zones import UNTOLD
 from sparsight.geometry import ALIGN_CELLS
 
 Starts = Sequence[int]
@@ -74,7 +74,8 @@ class Puller:
 def encode(frame: CodedFrame, tables: Tables, bundle_id: str) -> bytes:
     """What `payload.encode` says of a sound frame."""
     sides = [side // ALIGN_CELLS for side in (*frame.grid_hw, *frame.patch_hw)]
-    out = MAGIC + bytes([VERSION]) + bytes.fromhex(bundle_id)[:BUNDLE_BYTES] + bytes([frame.rate])
+    out = MAGIC + bytes([VERSION]) + bytes.fromhex(bundle_id)[:BUNDLE_BYTES]
+    out += bytes([frame.rate, frame.halo])
     out += b"".join(side.to_bytes(2, "little") for side in sides[:2]) + bytes(sides[2:])
     out += _number(len(frame.origins_yx))
     for y, x in frame.origins_yx.tolist():
@@ -106,12 +107,12 @@ def encode(frame: CodedFrame, tables: Tables, bundle_id: str) -> bytes:
 def decode(data: bytes, tables: Tables) -> CodedFrame:
     """What `payload.decode` says of a sound payload."""
     at = len(MAGIC) + 1 + BUNDLE_BYTES
-    rate = data[at]
+    rate, halo = data[at], data[at + 1]
     grid_h, grid_w = (
-        ALIGN_CELLS * int.from_bytes(data[i : i + 2], "little") for i in (at + 1, at + 3)
+        ALIGN_CELLS * int.from_bytes(data[i : i + 2], "little") for i in (at + 2, at + 4)
     )
-    patch_hw = (ALIGN_CELLS * data[at + 5], ALIGN_CELLS * data[at + 6])
-    numbers = _numbers(data, at + 7)
+    patch_hw = (ALIGN_CELLS * data[at + 6], ALIGN_CELLS * data[at + 7])
+    numbers = _numbers(data, at + 8)
     count, at = next(numbers)
     origins = np.zeros((count, 2), np.int32)
     for i in range(count):
@@ -120,7 +121,7 @@ def decode(data: bytes, tables: Tables) -> CodedFrame:
     words_count, at = next(numbers)
     marks = np.zeros((grid_h, grid_w), np.bool_)
     none = np.zeros((tables.channels, 0), np.int8)
-    frame = CodedFrame(rate, (grid_h, grid_w), patch_hw, origins, marks, none)
+    frame = CodedFrame(rate, halo, (grid_h, grid_w), patch_hw, origins, marks, none)
     if not count:
         return frame
     states = [int.from_bytes(data[i : i + 4], "little") for i in (at, at + 4)]
@@ -137,11 +138,11 @@ def decode(data: bytes, tables: Tables) -> CodedFrame:
             symbol = pull(bank[row])
             latents[k, cell] = pull(raw) - 128 if symbol == ESCAPE else middle + symbol - MIDDLE
             cells.note(cell, k, int(latents[k, cell]))
-    return CodedFrame(rate, frame.grid_hw, patch_hw, origins, marks, latents)
+    return CodedFrame(rate, halo, frame.grid_hw, patch_hw, origins, marks, latents)
 
 
 class _Cells:
-    """The kept cells of the latents, and what is known of them so far.
+    """The told cells of the latents, and what is known of them so far.
 
     Attributes:
         zones: Of each.
@@ -149,9 +150,10 @@ class _Cells:
 
     def __init__(self, net: Context, frame: CodedFrame) -> None:
         """Of a frame whose marks are known."""
-        kept = frame.union()[::2, ::2]
-        self.zones: list[int] = zones_of(frame.marks)[kept].tolist()
-        self._number = {(int(y), int(x)): i for i, (y, x) in enumerate(np.argwhere(kept))}
+        zones = frame.zones()
+        told = zones != UNTOLD
+        self.zones: list[int] = zones[told].tolist()
+        self._number = {(int(y), int(x)): i for i, (y, x) in enumerate(np.argwhere(told))}
         self._places = list(self._number)
         self._known: list[list[int]] = [[] for _ in self.zones]
         self._around, self._lift = net.around.tolist(), net.lift.tolist()

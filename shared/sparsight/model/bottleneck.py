@@ -1,7 +1,7 @@
 """The bottleneck: P3 as few small integers, and back.
 
     device   P3 [C, H/8, W/8] ─┬─ 2x2 stride 2 ──────────────────┬ + ─ / steps ─ round ─> latents
-                               └─ 3x3 ─ ReLU ─ 2x2 stride 2 ─────┘     int8 [3, K, H/16, W/16]
+                               └─ 3x3 ─ ReLU ─ 2x2 stride 2 ─────┘     int8 [4, K, H/16, W/16]
 
     cloud    latents of the kept cells ─ * steps ─ 2x2 transposed ─ residual blocks ─> P3, as rows
 

@@ -22,7 +22,7 @@ from sparsight.bundle import TABLES, Bundle
 from sparsight.codec.cut import cut_frame
 from sparsight.codec.payload import CodedFrame
 from sparsight.codec.tables import Tables
-from sparsight.codec.zones import zones_of_kept
+from sparsight.codec.zones import UNTOLD
 from sparsight.errors import UsageError
 from sparsight.model.bottleneck import Bottleneck, quantised
 from sparsight.model.passes import Kept
@@ -41,7 +41,7 @@ class FrameCodec:
     """
 
     bottleneck: Bottleneck
-    steps: tuple[Float[Tensor, "3 k"], ...]
+    steps: tuple[Float[Tensor, "z k"], ...]
     tables: Tables
 
     @classmethod
@@ -68,9 +68,9 @@ class FrameCodec:
         steps = self.steps_of(rate).to(p3.device)
         return self.code_latents(quantised(self.bottleneck.analysis(p3), steps)[0], kept, rate)
 
-    def code_latents(self, latents: Int8[Tensor, "3 k _ _"], kept: Kept, rate: int) -> CodedFrame:
+    def code_latents(self, latents: Int8[Tensor, "z k _ _"], kept: Kept, rate: int) -> CodedFrame:
         """Likewise from the latents of the whole frame, in the steps of each zone."""
-        return cut_frame(latents.cpu().numpy(), kept.patches, kept.marks, rate)
+        return cut_frame(latents.cpu().numpy(), kept.patches, kept.marks, rate, kept.halo)
 
     def rows(self, frames: Sequence[CodedFrame], area: CellArea) -> Float[Tensor, "n c 1 1"]:
         """P3 of the kept cells of some frames.
@@ -84,7 +84,7 @@ class FrameCodec:
         out: Tensor = self.bottleneck.synthesis(latents, area)
         return out
 
-    def steps_of(self, rate: int) -> Float[Tensor, "3 k"]:
+    def steps_of(self, rate: int) -> Float[Tensor, "z k"]:
         """Step size of each channel in each zone at a rate.
 
         Raises:
@@ -97,9 +97,10 @@ class FrameCodec:
         return self.steps[rate]
 
     def _scaled(self, frame: CodedFrame) -> Float[Tensor, "n16 k"]:
-        """Latents of a frame times the steps of their zones, a row for each kept cell."""
-        zones = torch.from_numpy(zones_of_kept(frame.marks, frame.union()).astype(np.int64))
-        out: Tensor = torch.from_numpy(frame.latents).T.float() * self.steps_of(frame.rate)[zones]
+        """Latents of a frame times the steps of their zones, a row for each told cell."""
+        zones = frame.zones()
+        own = torch.from_numpy(zones[zones != UNTOLD].astype(np.int64))
+        out: Tensor = torch.from_numpy(frame.latents).T.float() * self.steps_of(frame.rate)[own]
         return out
 
 
@@ -107,4 +108,4 @@ def kept_of(frame: CodedFrame) -> Kept:
     """What was kept of a coded frame."""
     gains = np.zeros(len(frame.origins_yx), np.float32)
     patches = Patches(frame.origins_yx, gains, frame.patch_hw, frame.grid_hw)
-    return Kept(patches, frame.marks)
+    return Kept(patches, frame.marks, frame.halo)

@@ -68,22 +68,22 @@ class Cost:
         head = (self.head_near + self.head_marked) * (cells * 21 // 16)
         return (backbone + self.neck * cells + head) / 1e9
 
-    def split_gflops(self, patches: Patches, near: int, marked: int) -> float:
+    def split_gflops(self, patches: Patches, cells: int, near: int, marked: int) -> float:
         """A frame of which patches are kept.
 
         Args:
             patches: What is kept.
+            cells: Cells of P3 that the deep part sees: under the patches and in their halo.
             near: Cells of all levels at which the head's first convolution ran.
             marked: Cells of all levels at which the rest of the head ran.
         """
-        kept = int(patches.union().sum())
         if self.network.trunk.joined:
-            trunk = self.trunk * kept
+            trunk = self.trunk * cells
         else:
             # Each patch by itself: overlaps are computed twice, what sticks out of the frame too.
             trunk = self._of("trunk", patches.size_hw) * len(patches)
         head = self.head_near * near + self.head_marked * marked
-        return (self._of("stem", patches.grid_hw) + trunk + self.neck * kept + head) / 1e9
+        return (self._of("stem", patches.grid_hw) + trunk + self.neck * cells + head) / 1e9
 
     def _of(self, part: str, cells_hw: tuple[int, int]) -> float:
         """Stem or trunk on a map of this size."""

@@ -179,7 +179,8 @@ class Detector:
             clock.lap("slicer")
         if s.mode == "split":
             mark = s.mark if s.sparse_head else 0.0
-            kept = [Kept(p, v.heat >= mark) for p, v in zip(chosen, looks, strict=True)]
+            halo = 0 if s.rate is None else s.halo
+            kept = [Kept(p, v.heat >= mark, halo) for p, v in zip(chosen, looks, strict=True)]
             passed = SplitPass(self.network, self.cost, kept)
             if s.rate is None:
                 p3 = passed.rows_of([_p3(v) for v in looks])

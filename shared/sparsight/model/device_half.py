@@ -40,7 +40,7 @@ class Look:
 
     heat: Float32[np.ndarray, "h w"]
     p3: Float[Tensor, "1 c h w"] | None
-    latents: Int8[Tensor, "3 k h16 w16"] | None
+    latents: Int8[Tensor, "z k h16 w16"] | None
 
 
 class DeviceHalf:

@@ -1,8 +1,8 @@
 """The device's half as one ONNX graph.
 
     image uint8 [1, H, W, 3] ─ normalise ─ stem ─ P3 ─┬─ seeker ─ sigmoid ─> heat [1, H/8, W/8]
-    steps float32 [3, K] ─────────────────────────────┴─ analysis ─ / steps ─ round ─ clip
-                                                          └─> latents int8 [1, 3, K, H/16, W/16]
+    steps float32 [4, K] ─────────────────────────────┴─ analysis ─ / steps ─ round ─ clip
+                                                          └─> latents int8 [1, 4, K, H/16, W/16]
 
 The latents come in the steps of each zone (`codec.zones`), as zones are known only when the slicer
 has chosen the patches. P3 is an output as well, for a detector that runs in one process; a device
@@ -55,8 +55,8 @@ class EdgeHalf(nn.Module):
         self.analysis = network.bottleneck.analysis
 
     def forward(
-        self, image: UInt8[Tensor, "1 h w 3"], steps: Float[Tensor, "3 k"]
-    ) -> tuple[Float[Tensor, "1 h8 w8"], Int8[Tensor, "1 3 k h16 w16"], Float[Tensor, "1 c h8 w8"]]:
+        self, image: UInt8[Tensor, "1 h w 3"], steps: Float[Tensor, "z k"]
+    ) -> tuple[Float[Tensor, "1 h8 w8"], Int8[Tensor, "1 z k h16 w16"], Float[Tensor, "1 c h8 w8"]]:
         """One letterboxed frame, and the step sizes of each zone at the wanted rate."""
         p3 = self.units(self.normalise(image.permute(0, 3, 1, 2)))
         if self.nhwc:

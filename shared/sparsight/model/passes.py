@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from sparsight.codec.zones import told, zones_of
 from sparsight.geometry import CELL_PX
 from sparsight.model.cost import Cost
 from sparsight.model.network import Network, cell_centres
@@ -48,10 +49,17 @@ class Kept:
     Attributes:
         patches: The patches.
         marks: Cells that are worth the head; what lies outside the patches is left out anyway.
+        halo: Marks that a field beside a patch needs around it to be seen too; 0 for no halo.
     """
 
     patches: Patches
     marks: Bool[np.ndarray, "h w"]
+    halo: int = 0
+
+    def area(self) -> Bool[np.ndarray, "h w"]:
+        """The cells that the deep part sees: those of the patches and of their halo."""
+        union = self.patches.union()
+        return told(zones_of(self.marks & union, union, self.halo)) if self.halo else union
 
 
 def dense_pass(
@@ -91,8 +99,8 @@ class SplitPass:
         shape = (len(kept), max(h for h, _ in self.grids), max(w for _, w in self.grids))
         keep, marks = np.zeros(shape, bool), np.zeros(shape, bool)
         for i, (h, w) in enumerate(self.grids):
-            keep[i, :h, :w] = kept[i].patches.union()
-            marks[i, :h, :w] = kept[i].marks
+            keep[i, :h, :w] = kept[i].area()
+            marks[i, :h, :w] = kept[i].marks & kept[i].patches.union()
         self.keep = torch.from_numpy(keep).to(device)
         self.marks = torch.from_numpy(marks).to(device)
         self.area = CellArea.of(self.keep)
@@ -147,12 +155,15 @@ class SplitPass:
                     part.append(piece)
         nothing = self.marks.new_zeros((0, 4), dtype=torch.float32)
         classes = len(self.network.settings.classes)
+        cells = self.keep.sum((1, 2)).tolist()
         return [
             Answer(
                 torch.cat(logits[i] or [nothing.new_zeros((0, classes))]),
                 torch.cat(distances[i] or [nothing]),
                 torch.cat(centres[i] or [nothing[:, :2]]),
-                self.cost.split_gflops(k.patches, int(near_cells[i]), int(marked_cells[i])),
+                self.cost.split_gflops(
+                    k.patches, cells[i], int(near_cells[i]), int(marked_cells[i])
+                ),
             )
             for i, k in enumerate(self.kept)
         ]

@@ -36,7 +36,7 @@ class DeviceHalf:
         image = letterbox(picture, result.letterbox)
         latents = detector._device_half.look(detector.network, image, rate).latents
         assert latents is not None
-        kept = Kept(result.patches, result.heat >= detector.settings.mark)
+        kept = Kept(result.patches, result.heat >= detector.settings.mark, detector.settings.halo)
         coded = detector.codec.code_latents(latents, kept, rate)
         return replace(
             a_frame(seq),

@@ -7,8 +7,9 @@ import pytest
 
 from sparsight.codec.bank import ESCAPE, MIDDLE, ROWS
 from sparsight.codec.context import Context, neighbours
-from sparsight.codec.latents import KeptCells
+from sparsight.codec.latents import ToldCells
 from sparsight.codec.tables import Tables
+from sparsight.codec.zones import ZONES
 from sparsight_cloud.training.context import (
     HELD_OUT,
     SeenFrame,
@@ -18,8 +19,8 @@ from sparsight_cloud.training.context import (
     learn_context,
 )
 
-STEPS = np.array([[[1.0] * 4, [1.5] * 4, [2.5] * 4], [[4.0] * 4, [4.0] * 4, [8.0] * 4]])
-"""Two rates, three zones, four channels."""
+STEPS = np.array([[1.0, 1.5, 2.5, 3.0], [4.0, 4.0, 8.0, 9.0]])[..., None].repeat(4, 2)
+"""Two rates, four zones, four channels."""
 
 
 def a_frame(seed: int) -> SeenFrame:
@@ -27,13 +28,13 @@ def a_frame(seed: int) -> SeenFrame:
     rng = np.random.default_rng(seed)
     union = np.ones((10, 16), np.bool_)
     union[:3, :5] = False
-    zones = rng.integers(0, 3, union.sum()).astype(np.uint8)
+    zones = rng.integers(0, ZONES, union.sum()).astype(np.uint8)
     walk = np.cumsum(rng.normal(0, 2.0, (10, 16)), 1) * 0.7
     west = np.roll(walk, 1, 1)
     noise = rng.normal(0, 0.5, (4, 10, 16))
     values = (np.stack((walk, west, walk * 0.8, 4 * noise[3])) + noise)[:, union].T
     latents = [np.rint(values / steps[zones]).clip(-128, 127) for steps in STEPS]
-    return SeenFrame(KeptCells(neighbours(union), zones), np.array(latents, np.int8))
+    return SeenFrame(ToldCells(neighbours(union), zones), np.array(latents, np.int8))
 
 
 FRAMES = [a_frame(seed) for seed in range(30)]
@@ -50,7 +51,7 @@ def alone(rate: int) -> float:
     bits, cells = 0.0, 0
     zones = np.concatenate([one.cells.zones for one in FRAMES])
     latents = np.concatenate([one.latents[rate] for one in FRAMES])
-    for zone in range(3):
+    for zone in range(ZONES):
         for column in latents[zones == zone].T:
             share = np.unique(column, return_counts=True)[1] / len(column)
             bits -= (share * np.log2(share)).sum() * len(column)
@@ -71,7 +72,7 @@ def test_weights_stay_where_integers_can_hold_them(learned: list[Context]) -> No
         for part in (net.around, net.out, net.own):
             assert 0 < np.abs(part).max() < 32767
         assert (np.tril(net.own.transpose(1, 0, 2)) == 0).all()  # nobody before tells of a later
-    assert learned[0].units.tolist() == [[16] * 4, [24] * 4, [40] * 4]
+    assert learned[0].units.tolist() == [[16] * 4, [24] * 4, [40] * 4, [48] * 4]
 
 
 def test_the_same_pictures_teach_the_same(learned: list[Context]) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.split import CHANNELS, STEPS
+from tests.split import CHANNELS, DETECT, STEPS, write_split_bundle
 
 from sparsight.bundle import MANIFEST, TABLES, open_bundle, write_bundle
 from sparsight.codec.payload import decode, encode
+from sparsight.codec.zones import ZONES
 from sparsight.errors import TrainingError
 from sparsight.model.cloud_half import Arrived, CloudHalf
 from sparsight.model.detector import Detector
@@ -30,7 +31,7 @@ def changes(start: Path, **model: object) -> dict[str, object]:
     """What makes the run of `scenes` a joint one."""
     return {
         "stage": "joint",
-        "model": {**SMALL, "start": str(start), **model},
+        "model": {**SMALL, "start": str(start), "learn": "cloud", **model},
         "codec": {"lambdas": [0.001, 0.01, 0.1], "start_bits": [1, 1, 1]},
         "optimiser": {"lr": 1e-3, "backbone_lr": 1e-3, "warmup_steps": 1, "ema": 0.5},
         "crop": {"long_side_px": 256, "side_px": 128},
@@ -50,6 +51,7 @@ def built(squares: Path, split_bundle: Path) -> Path:
         squares / "built",
         name="x",
         card="x",
+        detect=DETECT,
         frames=frames,
     )
     return squares / "built"
@@ -68,9 +70,40 @@ def test_stem_and_seeker_stay_and_the_rest_learns(built: Path, split_bundle: Pat
 def test_each_rate_has_steps_for_each_zone(built: Path, split_bundle: Path) -> None:
     rates, start = (open_bundle(folder).manifest.rates for folder in (built, split_bundle))
     steps, before = (np.array([rate.steps for rate in r]) for r in (rates, start))
-    assert steps.shape == (len(STEPS), 3, CHANNELS)
+    assert steps.shape == (len(STEPS), ZONES, CHANNELS)
     assert (steps != before).any((1, 2)).all()
     np.testing.assert_allclose(steps, before, rtol=0.3)  # a few steps don't take them far
+
+
+def test_all_of_a_detector_learns_from_a_teacher_of_its_own(
+    squares: Path, split_bundle: Path, tmp_path: Path
+) -> None:
+    write_split_bundle(tmp_path / "teacher", seed=5)
+    teacher = Detector.from_bundle(tmp_path / "teacher").network
+    config, sampler = a_run(
+        squares,
+        **changes(split_bundle, learn="all", teacher=str(tmp_path / "teacher")),
+        patches={"halo": 2, "by_seeker": 1.0, "thresholds": [0.2, 0.4]},
+        out="all",
+    )
+    task = Loop(0, 1, config, sampler, CPU).task
+    assert isinstance(task, JointTask)
+    assert fingerprint(task.teacher) == fingerprint(teacher)
+    assert run_training(config, sampler, Notebook()).finished
+    folder, frames = squares / "all-built", [read_picture(squares / "images" / "0.png")]
+    codec_bundle(
+        config.out / CHECKPOINT,
+        split_bundle,
+        folder,
+        name="x",
+        card="x",
+        detect=replace(DETECT, halo=2),
+        frames=frames,
+    )
+    after, before = (Detector.from_bundle(one) for one in (folder, split_bundle))
+    for part in ("stem.", "seeker.", "trunk.", "neck.", "head."):
+        assert fingerprint(after.network, part) != fingerprint(before.network, part)
+    assert after.settings == replace(before.settings, halo=2)
 
 
 def test_its_halves_say_what_it_says_in_one_process(built: Path, squares: Path) -> None:

@@ -58,6 +58,7 @@ def test_recipe_states_its_data_command_time_and_true_gflops(name: str) -> None:
     assert float(stated["dense"]) == pytest.approx(cost.dense_gflops(grid_hw), abs=0.06)
     for share, key in ((0.2, "low"), (0.4, "high")):
         patches = kept_share(grid_hw, share)
-        head = int(patches.union().sum()) * 21 // 16
-        counted = cost.split_gflops(patches, head, head)
+        cells = int(patches.union().sum())
+        head = cells * 21 // 16
+        counted = cost.split_gflops(patches, cells, head, head)
         assert float(stated[key]) == pytest.approx(counted, abs=0.06)

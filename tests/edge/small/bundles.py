@@ -20,7 +20,7 @@ LONG_SIDE_PX = 256
 RATES = (1.0, 4.0)
 """Steps of zone 0."""
 
-ZONE_STEPS = (1.0, 2.0, 4.0)
+ZONE_STEPS = (1.0, 2.0, 4.0, 5.0)
 """Steps of each zone, in those of zone 0."""
 
 
@@ -35,7 +35,10 @@ def write_small_bundle(folder: Path) -> Manifest:
         folder,
         ModelSettings(classes=("car", "van"), codec=CodecSettings(channels=CHANNELS)),
         DetectSettings(
-            long_side_px=LONG_SIDE_PX, mark=0.5, slicer=SlicerSettings((8, 8), threshold=0.6)
+            long_side_px=LONG_SIDE_PX,
+            mark=0.5,
+            halo=2,
+            slicer=SlicerSettings((8, 8), threshold=0.6),
         ),
         name="averages",
         card="made by a test",

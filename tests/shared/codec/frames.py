@@ -18,19 +18,19 @@ from sparsight.codec.bank import (
     quantised,
 )
 from sparsight.codec.context import BEFORE_YX, LOCATION_BITS, SCALE_BITS, Context, base_units
-from sparsight.codec.latents import KeptCells
+from sparsight.codec.latents import ToldCells
 from sparsight.codec.marks import CONTEXTS, count_marks
 from sparsight.codec.payload import CodedFrame
 from sparsight.codec.rans import LOWEST
 from sparsight.codec.tables import Tables
-from sparsight.codec.zones import ZONES
+from sparsight.codec.zones import HALO_MAX, UNTOLD, ZONES
 from sparsight.geometry import ALIGN_CELLS
 
 BUNDLE = "0123456789abcdef" * 4
 NOTHING = np.zeros((ROWS, SYMBOLS), np.int64)
 """Counts that leave a bank at its start."""
 
-HEAD_BYTES = 20
+HEAD_BYTES = 21
 """Everything before the list of patches."""
 
 
@@ -53,7 +53,7 @@ def some_context(channels: int, seed: int = 0, hidden: int = 5, steps: float = 1
         own=weights(600, channels, 2, channels) // np.array([1, 40], np.int16)[:, None],
         bias=bias,
         units=base_units(
-            np.array([[1.0], [1.5], [2.6]]) * rng.uniform(0.9, 1.1, (ZONES, channels))
+            np.array([[1.0], [1.5], [2.6], [4.0]]) * rng.uniform(0.9, 1.1, (ZONES, channels))
         ),
     )
 
@@ -99,6 +99,7 @@ def some_frame(
     patches: int = 4,
     rate: int = 0,
     seed: int = 0,
+    halo: int = 0,
 ) -> CodedFrame:
     """A frame whose latents are as likely as the tables say."""
     rng = np.random.default_rng(seed)
@@ -106,15 +107,14 @@ def some_frame(
     fields = rng.choice(grid_hw[0] // ALIGN_CELLS * fields_w, patches, replace=False)
     origins = np.stack((fields // fields_w, fields % fields_w), 1).astype(np.int32) * ALIGN_CELLS
     none = np.zeros((tables.channels, 0), np.int8)
-    bare = CodedFrame(rate, grid_hw, patch_hw, origins, np.zeros(grid_hw, np.bool_), none)
-    union = bare.union()
-    marks = blobs(*grid_hw, seed) & union
-    latents = drawn_latents(KeptCells.of(marks, union), tables, rate, rng)
-    return CodedFrame(rate, grid_hw, patch_hw, origins, marks, latents.T.copy())
+    bare = CodedFrame(rate, halo, grid_hw, patch_hw, origins, np.zeros(grid_hw, np.bool_), none)
+    marked = replace(bare, marks=blobs(*grid_hw, seed) & bare.union())
+    latents = drawn_latents(ToldCells.of(marked.zones()), tables, rate, rng)
+    return replace(marked, latents=latents.T.copy())
 
 
 def drawn_latents(
-    cells: KeptCells, tables: Tables, rate: int, rng: np.random.Generator
+    cells: ToldCells, tables: Tables, rate: int, rng: np.random.Generator
 ) -> Int8[np.ndarray, "n k"]:
     """What a decoder makes of endless words by chance: latents as likely as the tables say."""
     latents = np.zeros((len(cells.zones), tables.channels), np.int8)
@@ -131,7 +131,8 @@ def sealed(body: bytes) -> bytes:
 
 def assert_same(a: CodedFrame, b: CodedFrame) -> None:
     """Every field of both, types included."""
-    assert (a.rate, a.grid_hw, a.patch_hw) == (b.rate, b.grid_hw, b.patch_hw)
+    assert (a.rate, a.halo) == (b.rate, b.halo)
+    assert (a.grid_hw, a.patch_hw) == (b.grid_hw, b.patch_hw)
     for x, y in ((a.origins_yx, b.origins_yx), (a.marks, b.marks), (a.latents, b.latents)):
         np.testing.assert_array_equal(x, y, strict=True)
 
@@ -180,11 +181,11 @@ def frames_of(draw: st.DrawFn, tables: Tables) -> CodedFrame:
     origins = (np.stack((fields // fields_w, fields % fields_w), 1) * ALIGN_CELLS).astype(np.int32)
     rate = draw(st.integers(0, tables.rates - 1))
     none = np.zeros((tables.channels, 0), np.int8)
-    bare = CodedFrame(rate, grid_hw, patch_hw, origins, np.zeros(grid_hw, np.bool_), none)
-    union = bare.union()
+    halo = draw(st.sampled_from([0, 1, 20, HALO_MAX]))
+    bare = CodedFrame(rate, halo, grid_hw, patch_hw, origins, np.zeros(grid_hw, np.bool_), none)
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     most = draw(st.sampled_from([1, 8, 128]))
-    shape = (tables.channels, int(union[::2, ::2].sum()))
-    latents = rng.integers(-most, most, shape).astype(np.int8)
-    marks = (rng.random(grid_hw) < draw(st.sampled_from([0, 0.1, 0.5, 1]))) & union
-    return CodedFrame(rate, grid_hw, patch_hw, origins, marks, latents)
+    share = draw(st.sampled_from([0, 0.1, 0.5, 1]))
+    marked = replace(bare, marks=(rng.random(grid_hw) < share) & bare.union())
+    shape = (tables.channels, int((marked.zones() != UNTOLD).sum()))
+    return replace(marked, latents=rng.integers(-most, most, shape).astype(np.int8))

@@ -23,8 +23,9 @@ from sparsight.codec.context import (
     in_base_units,
     neighbours,
 )
-from sparsight.codec.latents import KeptCells
+from sparsight.codec.latents import ToldCells
 from sparsight.codec.tables import BANK_ROW
+from sparsight.codec.zones import ZONES
 
 from .frames import some_context, some_tables
 
@@ -60,7 +61,9 @@ def test_known_latents_come_in_base_units() -> None:
 @pytest.mark.parametrize("units", [1, 16, 17, 40, 255])
 @pytest.mark.parametrize("location", [-120.4, -3.3, -0.07, 0.0, 0.49, 2.2, 100.1])
 def test_a_location_is_brought_to_the_zones_steps(units: int, location: float) -> None:
-    inverse = int(replace(some_context(1), units=np.full((3, 1), units, np.uint8)).inverse[0, 0])
+    inverse = int(
+        replace(some_context(1), units=np.full((ZONES, 1), units, np.uint8)).inverse[0, 0]
+    )
     row, middle = expected(round(location * 2**LOCATION_BITS), 5 << SCALE_BITS, inverse)
     scale, eighths = divmod(row, FRACTIONS)
     assert scale == 5
@@ -74,7 +77,7 @@ def test_scales_end_with_the_bank() -> None:
         assert expected(0, scale, 1 << 14)[0] == want * FRACTIONS
 
 
-def rows_of(net: Context, latents: Int8[np.ndarray, "n k"], cells: KeptCells) -> list[list[int]]:
+def rows_of(net: Context, latents: Int8[np.ndarray, "n k"], cells: ToldCells) -> list[list[int]]:
     # With all symbols alike none escapes, so there is one row for each latent.
     starts = np.tile(np.arange(257, dtype=np.int32) * 64, (BANK_ROW + ROWS, 1))
     symbols, rows = cells.symbols(latents, net, starts)
@@ -89,7 +92,7 @@ def rows_of(net: Context, latents: Int8[np.ndarray, "n k"], cells: KeptCells) ->
 def test_a_latent_tells_only_what_comes_after_it(seed: int, cell: int, channel: int) -> None:
     rng = np.random.default_rng(seed)
     union, net = np.ones((4, 6), np.bool_), some_context(5, seed)
-    cells = KeptCells(neighbours(union), rng.integers(0, 3, 24).astype(np.uint8))
+    cells = ToldCells(neighbours(union), rng.integers(0, ZONES, 24).astype(np.uint8))
     latents = rng.integers(-9, 10, (24, 5)).astype(np.int8)
     before = rows_of(net, latents, cells)
     latents[cell, channel] += 40
@@ -107,12 +110,12 @@ def test_a_latent_tells_only_what_comes_after_it(seed: int, cell: int, channel: 
 def test_the_absence_of_a_neighbour_is_told_and_zeros_tell_nothing() -> None:
     net = some_context(3, hidden=4)
     latents = np.zeros((1, 3), np.int8)
-    alone = KeptCells(np.full((1, 4), -1, np.int32), np.zeros(1, np.uint8))
+    alone = ToldCells(np.full((1, 4), -1, np.int32), np.zeros(1, np.uint8))
     silent = replace(net, lift=np.zeros_like(net.lift))
     assert rows_of(silent, latents, alone) == rows_of(
         replace(silent, out=np.zeros_like(net.out)), latents, alone
     )
-    two = KeptCells(np.array([[-1] * 4, [0, -1, -1, -1]], np.int32), np.zeros(2, np.uint8))
+    two = ToldCells(np.array([[-1] * 4, [0, -1, -1, -1]], np.int32), np.zeros(2, np.uint8))
     loud = replace(silent, around=np.full_like(net.around, 2000), out=np.full_like(net.out, 3000))
     first, second = rows_of(loud, np.zeros((2, 3), np.int8), two)
     assert ONE > 0 and first != second

@@ -28,16 +28,19 @@ Mangle = Callable[[np.random.Generator, bytes], bytes]
 
 
 def payloads() -> list[bytes]:
-    frames = [some_frame(TABLES, (16, 24), (8, 8), i % 5, i % 3, i) for i in range(8)]
+    frames = [some_frame(TABLES, (16, 24), (8, 8), i % 5, i % 3, i, i % 4) for i in range(8)]
     return [encode(frame, TABLES, BUNDLE) for frame in frames]
 
 
 def head(
-    grid: tuple[int, int] = (4, 6), patch: tuple[int, int] = (2, 2), version: int = VERSION
+    grid: tuple[int, int] = (4, 6),
+    patch: tuple[int, int] = (2, 2),
+    version: int = VERSION,
+    halo: int = 1,
 ) -> bytes:
     """The fixed part; sides in fields."""
     sides = b"".join(side.to_bytes(2, "little") for side in grid) + bytes(patch)
-    return MAGIC + bytes([version]) + bytes.fromhex(BUNDLE[:16]) + b"\0" + sides
+    return MAGIC + bytes([version]) + bytes.fromhex(BUNDLE[:16]) + bytes([0, halo]) + sides
 
 
 def leb128(value: int) -> bytes:
@@ -151,6 +154,7 @@ def test_each_cut_is_found() -> None:
 
 def declared() -> Iterator[tuple[bytes, str]]:
     huge = (1 << 16) - 1
+    yield head(halo=145) + b"\0\0", "a halo of 0 to 144 marks, got 145"
     yield head((huge, huge)) + b"\0\0", "a map of 1 to 1048576 cells, got 262140x262140"
     yield head((0, 6)) + b"\0\0", "a map of 1 to"
     yield head(patch=(0, 2)) + b"\0\0", "patches of at least a cell"
@@ -217,6 +221,7 @@ def test_a_sound_frame_of_the_largest_map() -> None:
     tables = certain()
     frame = CodedFrame(
         rate=0,
+        halo=0,
         grid_hw=(1024, 1024),
         patch_hw=(1020, 1020),
         origins_yx=np.array([[0, 0], [4, 4], [0, 4], [4, 0]], np.int32),

@@ -39,6 +39,7 @@ TABLES = some_tables()
 def empty_frame(rate: int = 0) -> CodedFrame:
     return CodedFrame(
         rate=rate,
+        halo=5,
         grid_hw=(24, 40),
         patch_hw=(12, 16),
         origins_yx=np.zeros((0, 2), np.int32),
@@ -58,37 +59,38 @@ def test_every_field_comes_back_and_plain_python_agrees(data: st.DataObject, see
     assert_same(reference.decode(coded, tables), frame)
 
 
-def test_an_empty_frame_is_26_bytes_as_drawn() -> None:
+def test_an_empty_frame_is_27_bytes_as_drawn() -> None:
     body = (
         b"SPYL"
         + bytes([VERSION])
         + bytes.fromhex(BUNDLE[:16])
-        + bytes([2])
+        + bytes([2, 5])
         + struct.pack("<HH", 24 // 4, 40 // 4)
         + bytes([12 // 4, 16 // 4])
         + bytes([0, 0])
     )
     assert encode(empty_frame(2), TABLES, BUNDLE) == sealed(body)
-    assert len(sealed(body)) == 26
+    assert len(sealed(body)) == 27
     assert_same(decode(sealed(body), TABLES), empty_frame(2))
 
 
 def test_a_payload_says_what_it_is_before_it_is_decoded() -> None:
-    frame = some_frame(TABLES, rate=1)
+    frame = some_frame(TABLES, rate=1, halo=7)
     data = encode(frame, TABLES, BUNDLE)
     head = peek(data)
     assert head == Header(
         bundle_prefix=BUNDLE[:16],
         rate=1,
+        halo=7,
         grid_hw=(32, 48),
         patch_hw=(12, 12),
         patches=4,
         words=head.words,
-        fields_at=21,
+        fields_at=22,
         words_at=head.words_at,
     )
     # The list of patches, a byte each on this map; the words' number; states, words, checksum.
-    assert head.words_at == 21 + 4 + 2
+    assert head.words_at == 22 + 4 + 2
     assert len(data) == head.words_at + 8 + 2 * head.words + 4
 
 
@@ -96,9 +98,9 @@ def test_a_payload_says_what_it_is_before_it_is_decoded() -> None:
 def test_a_payload_is_within_a_percent_of_its_entropy(rate: int) -> None:
     # As a frame of 1536x864 px with a third of it kept.
     tables = some_tables(4, 64)
-    frame = some_frame(tables, (108, 192), (12, 12), 60, rate)
+    frame = some_frame(tables, (108, 192), (12, 12), 60, rate, halo=1)
     union = frame.union()
-    symbols, rows = coded_symbols(frame, union, tables)
+    symbols, rows = coded_symbols(frame, tables)
     starts = tables.coder.starts
     bits = -np.log2((starts[rows, symbols + 1] - starts[rows, symbols]) / TOTAL).sum()
     data = encode(frame, tables, BUNDLE)
@@ -122,7 +124,7 @@ def test_a_newer_version_is_told_from_damage() -> None:
     data = bytearray(encode(some_frame(TABLES), TABLES, BUNDLE))
     data[4] = VERSION + 1
     for newer in (bytes(data), sealed(bytes(data[:-4]))):
-        with pytest.raises(PayloadError, match="version 3, this program reads 2; update the older"):
+        with pytest.raises(PayloadError, match="version 4, this program reads 3; update the older"):
             decode(newer, TABLES)
 
 

@@ -14,6 +14,7 @@ from sparsight.codec.context import Context
 from sparsight.codec.marks import CONTEXTS
 from sparsight.codec.rans import TOTAL
 from sparsight.codec.tables import FILE_BYTES_MAX, RAW_ROW, Tables
+from sparsight.codec.zones import ZONES
 from sparsight.errors import BundleError, UsageError
 
 from .frames import NOTHING, any_tables, some_context, some_tables
@@ -65,9 +66,9 @@ def arrays_of(tables: Tables) -> dict[str, Any]:
         ({"out": np.zeros((0, 5, 2, 8), np.int16)}, "other shapes"),
         ({"out": np.zeros((3, 257, 2, 8), np.int16)}, "other shapes"),
         ({"own": np.zeros((3, 8, 2, 7), np.int16)}, "other shapes"),
-        ({"units": np.zeros((3, 3, 8), np.uint8)}, "sums of over 32 bits"),
-        ({"lift": np.full((3, 3, 5), 2**31 - 1, np.int32)}, "sums of over 32 bits"),
-        ({"bias": np.full((3, 3, 2, 8), -(2**31), np.int32)}, "sums of over 32 bits"),
+        ({"units": np.zeros((3, ZONES, 8), np.uint8)}, "sums of over 32 bits"),
+        ({"lift": np.full((3, ZONES, 5), 2**31 - 1, np.int32)}, "sums of over 32 bits"),
+        ({"bias": np.full((3, ZONES, 2, 8), -(2**31), np.int32)}, "sums of over 32 bits"),
         ({"ones": np.zeros(16, np.uint16)}, "sum to 16384"),
         ({"ones": np.full(16, TOTAL, np.uint16)}, "sum to 16384"),
         ({"ones": np.array([None] * 16)}, "no tables of the entropy coder"),

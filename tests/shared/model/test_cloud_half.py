@@ -11,7 +11,7 @@ from tests.split import LONG_SIDE_PX, STEPS, ZONE_STEPS, scene, write_split_bund
 from sparsight.bundle import EDGE, TABLES, open_bundle
 from sparsight.codec.payload import decode, encode, peek
 from sparsight.codec.tables import Tables
-from sparsight.codec.zones import zones_of_kept
+from sparsight.codec.zones import UNTOLD
 from sparsight.errors import BundleError, UsageError
 from sparsight.geometry import Letterbox
 from sparsight.model.cloud_half import Arrived, CloudHalf
@@ -39,7 +39,7 @@ def arrived(detector: Detector, frame: np.ndarray, rate: int = 0) -> Arrived:
     image = letterbox(frame, result.letterbox)
     latents = detector._device_half.look(detector.network, image, rate).latents
     assert latents is not None
-    kept = Kept(result.patches, result.heat >= detector.settings.mark)
+    kept = Kept(result.patches, result.heat >= detector.settings.mark, detector.settings.halo)
     coded = detector.codec.code_latents(latents, kept, rate)
     data = encode(coded, detector.codec.tables, detector.manifest.id)
     assert len(data) == result.payload_bytes
@@ -74,7 +74,8 @@ def test_a_finer_rate_costs_more_and_is_nearer(detector: Detector) -> None:
         results = detector.detect(FRAMES[:2], settings)
         sizes.append(sum(r.payload_bytes or 0 for r in results))
         coded = arrived(detector, FRAMES[0], rate).coded
-        widths = np.array(ZONE_STEPS)[zones_of_kept(coded.marks, coded.union())]
+        zones = coded.zones()
+        widths = np.array(ZONE_STEPS)[zones[zones != UNTOLD]]
         errors.append(coded.latents * STEPS[rate] * widths)
     assert sizes[0] > sizes[1] > sizes[2] > 0
     fine, middle, coarse = errors
@@ -87,7 +88,7 @@ def test_no_patches_are_no_objects_and_few_bytes(detector: Detector, half: Cloud
         slicer=dataclasses.replace(detector.settings.slicer, max_patches=0),
     )
     (result,) = detector.detect(FRAMES[:1], dataclasses.replace(nothing, rate=0))
-    assert result.payload_bytes == 26
+    assert result.payload_bytes == 27
     one = arrived(detector, FRAMES[0])
     bare = dataclasses.replace(
         one.coded,
@@ -114,9 +115,9 @@ def test_the_graph_says_what_the_network_says(split_bundle: Path, detector: Dete
         assert latents.dtype == np.int8
         assert latents.shape == (1, *steps.shape, box.cells_hw[0] // 2, box.cells_hw[1] // 2)
         want = arrived(detector, frame, 1).coded
-        zones = zones_of_kept(want.marks, want.union())
-        inside = latents[0][:, :, want.union()[::2, ::2]]
-        got = np.stack([inside[zone, :, i] for i, zone in enumerate(zones)], 1)
+        zones = want.zones()
+        inside = latents[0][:, :, zones != UNTOLD]
+        got = np.stack([inside[zone, :, i] for i, zone in enumerate(zones[zones != UNTOLD])], 1)
         assert np.mean(got != want.latents) < 1e-2
 
 

@@ -1,5 +1,6 @@
 """The codec's two ends: through bytes a map is what the rounding alone makes of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,8 @@ import torch
 from tests.split import LONG_SIDE_PX, STEPS, ZONE_STEPS, scene
 from torch import Tensor
 
-from sparsight.codec.payload import decode, encode
-from sparsight.codec.zones import zones_of_kept
+from sparsight.codec.payload import CodedFrame, decode, encode
+from sparsight.codec.zones import UNTOLD
 from sparsight.errors import UsageError
 from sparsight.geometry import Letterbox
 from sparsight.model.coding import FrameCodec, kept_of
@@ -51,14 +52,19 @@ def kept(p3: Tensor, *origins: tuple[int, int]) -> Kept:
 
 
 def area(*some: Kept) -> CellArea:
-    return CellArea.of(torch.from_numpy(np.stack([k.patches.union() for k in some])))
+    return CellArea.of(torch.from_numpy(np.stack([k.area() for k in some])))
+
+
+def told_zones(coded: CodedFrame) -> list[int]:
+    zones = coded.zones()
+    told: list[int] = zones[zones != UNTOLD].tolist()
+    return told
 
 
 @torch.no_grad()
-def straight(codec: FrameCodec, p3: Tensor, some: Kept, rate: int) -> Tensor:
+def straight(codec: FrameCodec, p3: Tensor, some: Kept, coded: CodedFrame) -> Tensor:
     """P3 as the cloud would see it, with no tables and no bytes between."""
-    marks, union = some.marks & some.patches.union(), some.patches.union()
-    steps = codec.steps[rate][zones_of_kept(marks, union).tolist()]
+    steps = codec.steps[coded.rate][told_zones(coded)]
     cells = area(some).gather(codec.bottleneck.analysis(p3), 1).flatten(1)
     whole = (cells / steps).round().clamp(-128, 127)
     out: Tensor = codec.bottleneck.synthesis(whole * steps, area(some))
@@ -68,6 +74,8 @@ def straight(codec: FrameCodec, p3: Tensor, some: Kept, rate: int) -> Tensor:
 @torch.no_grad()
 def test_bytes_between_the_halves_change_nothing(codec: FrameCodec, p3: Tensor) -> None:
     some = [kept(p3, (0, 4), (4, 8)), kept(p3, (8, 24)), kept(p3, (0, 0), (0, 16), (8, 4))]
+    some[:2] = [replace(k, halo=halo) for k, halo in zip(some, (1, 9), strict=False)]
+    assert [bool((k.area() > k.patches.union()).any()) for k in some] == [True, True, False]
     frames = []
     for rate, k in enumerate(some):
         coded = codec.code(p3, k, rate)
@@ -75,18 +83,19 @@ def test_bytes_between_the_halves_change_nothing(codec: FrameCodec, p3: Tensor) 
         np.testing.assert_array_equal(frames[-1].marks, k.marks & k.patches.union())
         again = kept_of(frames[-1])
         np.testing.assert_array_equal(again.patches.origins_yx, k.patches.origins_yx)
+        assert again.halo == k.halo
         assert (again.patches.size_hw, again.patches.grid_hw) == ((8, 8), k.patches.grid_hw)
     rows = codec.rows(frames, area(*some))  # three rates in one batch, each with its own steps
-    want = torch.cat([straight(codec, p3, k, rate) for rate, k in enumerate(some)])
+    want = torch.cat([straight(codec, p3, *pair) for pair in zip(some, frames, strict=True)])
     torch.testing.assert_close(rows, want, atol=1e-5, rtol=1e-4)
 
 
 @torch.no_grad()
 def test_a_cell_is_told_as_finely_as_its_zone_has_it(codec: FrameCodec, p3: Tensor) -> None:
     marks = np.zeros((p3.shape[2], p3.shape[3]), np.bool_)
-    marks[2::8, 3::4] = True
-    where = kept(p3, *((y, x) for y in (0, 8) for x in range(0, 32, 8)))
-    frame = codec.code(p3, Kept(where.patches, marks), 1)
+    marks[6::8, 3::4] = True
+    where = replace(kept(p3, *((0, x) for x in range(0, 32, 8))), marks=marks, halo=1)
+    frame = codec.code(p3, where, 1)
     frame = decode(encode(frame, codec.tables, BUNDLE), codec.tables)
     seen: list[Tensor] = []
     hook = codec.bottleneck.synthesis.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
@@ -94,7 +103,7 @@ def test_a_cell_is_told_as_finely_as_its_zone_has_it(codec: FrameCodec, p3: Tens
     hook.remove()
     unclipped = torch.from_numpy((frame.latents.T > -128) & (frame.latents.T < 127))
     off = (seen[0] - area(where).gather(codec.bottleneck.analysis(p3), 1).flatten(1)).abs()
-    zones = torch.from_numpy(zones_of_kept(frame.marks, frame.union()))[:, None]
+    zones = torch.tensor(told_zones(frame))[:, None]
     for zone, step in enumerate(ZONE_STEPS):
         worst = off[unclipped & (zones == zone)].max()  # of many, it comes near half a step
         assert float(worst) == pytest.approx(step * STEPS[1] / 2, rel=0.1)
@@ -114,7 +123,7 @@ def test_rates_order_the_bytes(codec: FrameCodec, p3: Tensor) -> None:
 def test_a_frame_with_nothing_in_it_is_tens_of_bytes(codec: FrameCodec, p3: Tensor) -> None:
     coded = codec.code(p3, kept(p3), 0)
     data = encode(coded, codec.tables, BUNDLE)
-    assert len(data) == 26
+    assert len(data) == 27
     assert codec.rows([decode(data, codec.tables)], area(kept(p3))).shape[0] == 0
 
 

@@ -45,17 +45,17 @@ def test_a_dense_frame_costs_what_torch_counts(
 def test_a_split_frame_costs_what_its_areas_cost(network: Network) -> None:
     cost, grid = Cost.of(network), (20, 32)
     patches = patches_of(grid, 8, (0, 0), (4, 4), (16, 28))  # 64 + 64 - 16 + 4 * 4 cells
-    kept, near, marked = 128, 70, 40
+    cells, near, marked = 128 + 16, 70, 40  # a field of halo
     image = torch.zeros(1, 3, 160, 256)
     p3 = network.stem(image)
     stem = counted(lambda: network.seeker(network.stem(image)))
-    deep = counted(lambda: network.neck(p3, *network.trunk(p3))) * kept / (20 * 32)
+    deep = counted(lambda: network.neck(p3, *network.trunk(p3))) * cells / (20 * 32)
     channels, classes = 16, 3
     near_each = 2 * 2 * 9 * channels * channels
     marked_each = near_each + 2 * channels * (classes + 4)
     head = (near * near_each + marked * marked_each) / 1e9
-    assert int(patches.union().sum()) == kept
-    got = cost.split_gflops(patches, near, marked)
+    assert int(patches.union().sum()) == 128
+    got = cost.split_gflops(patches, cells, near, marked)
     assert got == pytest.approx(stem + deep + head, rel=1e-3)
 
 
@@ -69,14 +69,14 @@ def test_patches_that_run_alone_cost_their_own_size_each(network_of: NetworkOf) 
     trunk = counted(lambda: network.trunk(torch.zeros(3, p3.shape[1], 8, 8)))
     zeros = [torch.zeros(1, c, 4 >> i, 32 >> i) for i, c in enumerate(network.neck.channels_in)]
     neck = counted(lambda: network.neck(*zeros))  # 128 cells, as many as are kept
-    assert cost.split_gflops(patches, 0, 0) == pytest.approx(stem + trunk + neck, rel=1e-3)
+    assert cost.split_gflops(patches, 128, 0, 0) == pytest.approx(stem + trunk + neck, rel=1e-3)
 
 
 def test_an_empty_frame_costs_stem_and_seeker(network: Network) -> None:
     cost = Cost.of(network)
     image = torch.zeros(1, 3, 160, 256)
     want = counted(lambda: network.seeker(network.stem(image)))
-    assert cost.split_gflops(patches_of((20, 32), 8), 0, 0) == pytest.approx(want, rel=1e-6)
+    assert cost.split_gflops(patches_of((20, 32), 8), 0, 0, 0) == pytest.approx(want, rel=1e-6)
 
 
 def test_counting_works_where_detection_runs(network_of: NetworkOf) -> None:

@@ -11,6 +11,7 @@ import torch
 from tests.split import CHANNELS, ZONE_STEPS, scene
 
 from sparsight.bundle import EDGE
+from sparsight.codec.zones import ZONES
 from sparsight.errors import BundleError
 from sparsight.model.detector import Detector
 from sparsight.model.export import OPSET, EdgeHalf, check_edge
@@ -52,7 +53,7 @@ def test_heat_and_latents_are_those_of_torch(
 
 
 def test_steps_are_an_input(session: ort.InferenceSession) -> None:
-    image, ones = scene(6, (96, 128))[None], np.ones((3, CHANNELS), np.float32)
+    image, ones = scene(6, (96, 128))[None], np.ones((ZONES, CHANNELS), np.float32)
     fine, coarse = (
         session.run(["latents"], {"image": image, "steps": ones * step})[0].astype(int)
         for step in (0.5, 2.0)
