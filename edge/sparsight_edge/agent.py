@@ -21,6 +21,7 @@ from jaxtyping import UInt8
 from sparsight.errors import PictureError
 from sparsight.geometry import Letterbox
 from sparsight.wire import FrameFeatures, FrameKey, pack_device_message
+from sparsight_edge.capture.outages import Outages
 from sparsight_edge.capture.source import Captured, Source
 from sparsight_edge.engine.engine import Maps
 from sparsight_edge.line import Line
@@ -118,6 +119,7 @@ class Agent:
         *,
         report: Callable[[PictureError], None] = lambda error: None,
         records: Records | None = None,
+        outages: Outages | None = None,
     ) -> None:
         """An agent that does nothing yet.
 
@@ -130,6 +132,7 @@ class Agent:
             stops: How to end.
             report: Told of frames that can't be had, in the capture thread.
             records: Where frames are written down; None writes nothing.
+            outages: The source's ledger, if it is a camera.
         """
         self.source = source
         self.model = model
@@ -139,6 +142,7 @@ class Agent:
         self.stops = stops
         self.report = report
         self.records = records
+        self.outages = outages or Outages()
         self._timings = Timings()
         self._counts = _Counts()
         self._begin_s = time.monotonic()
@@ -200,6 +204,7 @@ class Agent:
             spool=self.spool.stats(),
             uplink=self.uplink.stats(),
             times=self._timings.times(),
+            camera=self.outages.stats(),
         )
 
     def _wait(self, watch: Callable[[Progress], None]) -> None:

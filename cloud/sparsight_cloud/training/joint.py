@@ -176,12 +176,7 @@ class JointTask:
         real = right.detach()  # P3 is not to move towards its copy
         feature = F.mse_loss(rows, real) / real.var().clamp_min(1e-6)
         price = (bits * bits.new_tensor(self._lambdas)[ways.rates]).sum() / max(1, len(bits))
-        total = (
-            LABEL_WEIGHT * told.total
-            + distance
-            + FEATURE_WEIGHT * feature
-            + price
-        )
+        total = LABEL_WEIGHT * told.total + distance + FEATURE_WEIGHT * feature + price
         return total, {
             "loss_distance": distance.item(),
             "loss_features": feature.item(),
