@@ -20,7 +20,7 @@ from jaxtyping import UInt8
 
 from sparsight.errors import PictureError
 from sparsight.geometry import Letterbox
-from sparsight.wire import FrameFeatures, FrameKey, pack_device_message
+from sparsight.wire import FrameFeatures, FrameKey, Telemetry, pack_device_message
 from sparsight_edge.capture.outages import Outages
 from sparsight_edge.capture.source import Captured, Source
 from sparsight_edge.engine.engine import Maps
@@ -69,6 +69,7 @@ class _Fitted:
     box: Letterbox
     name: str
     captured_unix_ns: int
+    telemetry: Telemetry | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ class _Seen:
     box: Letterbox
     name: str
     captured_unix_ns: int
+    telemetry: Telemetry | None
 
 
 @dataclass(slots=True)
@@ -280,7 +282,7 @@ class Agent:
 
     def _fit(self, one: Captured) -> _Fitted:
         box, image = self.model.fit(one.frame)
-        return _Fitted(image, box, one.name, one.captured_unix_ns)
+        return _Fitted(image, box, one.name, one.captured_unix_ns, one.telemetry)
 
     def _unreadable(self, error: PictureError) -> None:
         self._counts.unreadable += 1
@@ -291,7 +293,8 @@ class Agent:
             while (one := self._fitted.take()) is not None:
                 with self._timings.of("engine"):
                     maps = self.model.engine.run(one.image)
-                if not self._seen.put(_Seen(maps, one.box, one.name, one.captured_unix_ns)):
+                seen = _Seen(maps, one.box, one.name, one.captured_unix_ns, one.telemetry)
+                if not self._seen.put(seen):
                     return
         finally:
             self._seen.end()
@@ -309,6 +312,7 @@ class Agent:
                         letterbox=one.box,
                         rate=self.model.rate,
                         payload=coded.payload,
+                        telemetry=one.telemetry,
                     )
                 )
             if self.records is not None:
@@ -325,6 +329,7 @@ class Agent:
                         "patches": coded.patches,
                         "kept_area": round(coded.kept_area, 5),
                         "payload_bytes": len(coded.payload),
+                        "telemetry": one.telemetry and one.telemetry.known(),
                     }
                 )
             if not self._append(message):

@@ -97,6 +97,14 @@ def run(
         float,
         typer.Option(min=0.1, help="A camera that says nothing for so long is opened anew."),
     ] = 10.0,
+    telemetry: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the camera was: a CSV file with name, film_s, unix_s or time_utc and "
+            "lat_deg, lon_deg, alt_m, yaw_deg, pitch_deg, roll_deg, or a film's .SRT. Without: "
+            "the .SRT beside a film, the headers of pictures."
+        ),
+    ] = None,
     max_frames: Annotated[
         int | None, typer.Option(min=0, help="Capture so many frames, then end.")
     ] = None,
@@ -168,6 +176,7 @@ def run(
         out=out,
         metrics_port=metrics_port,
         metrics_host=metrics_host,
+        telemetry=telemetry,
         camera=CameraSettings(silent_s=camera_timeout_s),
     )
     code = run_session(plan, Console(stderr=True), Console(), machine=as_json)

@@ -63,6 +63,7 @@ class Plan:
         out: Folder of the records; None for none.
         metrics_port: For Prometheus; None for none.
         metrics_host: Where to listen for it.
+        telemetry: Where the camera was; None is what the source itself says.
         camera: How patient to be with a camera.
     """
 
@@ -80,6 +81,7 @@ class Plan:
     out: Path | None = None
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"
+    telemetry: Path | None = None
     camera: CameraSettings = field(default_factory=CameraSettings)
 
 
@@ -112,6 +114,7 @@ def run_session(plan: Plan, people: Console, results: Console, *, machine: bool 
             max_pixels=plan.max_pixels,
             outages=outages,
             camera=plan.camera,
+            telemetry=plan.telemetry,
         )
         records = None
         if plan.out is not None:

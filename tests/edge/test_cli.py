@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from sparsight.wire import Telemetry
+
 from .capture.films import write_film
 from .capture.servers import CameraServer
 from .small.bundles import draw_pictures, write_small_bundle
@@ -90,6 +92,24 @@ def test_a_folder_from_end_to_end(
     assert summary["outside_over_engine"] > 0
     assert len((out / "results.jsonl").read_text().splitlines()) == 10
     assert len(cloud.acked) == 10
+
+
+def test_telemetry_goes_to_the_cloud_and_into_the_records(
+    cloud: SmallCloud, bundle: Path, pictures: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "flight.csv"
+    table.write_text("name,lat_deg,lon_deg,pitch_deg\n0001.png,48.1,11.5,-90\n")
+    code, _, err = finish(
+        start(
+            *options(tmp_path, bundle, pictures, cloud.address),
+            *("--telemetry", table, "--max-frames", 3, "--out", tmp_path / "out"),
+        )
+    )
+    assert code == 0, err
+    where = Telemetry(lat_deg=48.1, lon_deg=11.5, pitch_deg=-90)
+    assert [frame.telemetry for frame in cloud.committed.values()] == [None, where, None]
+    lines = (tmp_path / "out" / "frames.jsonl").read_text().splitlines()
+    assert [json.loads(line)["telemetry"] for line in lines] == [None, where.known(), None]
 
 
 def test_a_truncated_film_is_sent_as_far_as_it_goes(

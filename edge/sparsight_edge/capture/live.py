@@ -20,6 +20,7 @@ from sparsight_edge.capture.camera import Camera, CameraLostError, CameraSetting
 from sparsight_edge.capture.outages import Outages
 from sparsight_edge.capture.source import NS_PER_S, Captured, Report
 from sparsight_edge.line import Line
+from sparsight_edge.telemetry.table import LiveTable
 
 _LOOK_S = 0.05
 _JOIN_S = 0.5
@@ -43,6 +44,7 @@ class LiveSource:
         latest: bool,
         fps: float | None = None,
         settings: CameraSettings | None = None,
+        table: LiveTable | None = None,
     ) -> None:
         """A source of this camera, which is not opened yet.
 
@@ -53,6 +55,7 @@ class LiveSource:
             latest: The newest shot wins.
             fps: Shots to take of a second; None takes all.
             settings: How patient to be.
+            table: Where the camera was; closed at the end.
         """
         self.camera = camera
         self.latest = latest
@@ -60,6 +63,7 @@ class LiveSource:
         self._stop = stop
         self._outages = outages
         self._settings = settings or CameraSettings()
+        self._table = table
 
     def frames(self, report: Report) -> Iterator[Captured]:
         """Frames as they come; ends with `stop`, or with a camera that does not return."""
@@ -71,7 +75,10 @@ class LiveSource:
                 frame = shot.rgb()
                 read_ms = (time.perf_counter() - begin_s) * 1e3
                 name = f"{self.camera.name}@{_at(shot.captured_unix_ns)}"
-                yield Captured(frame, shot.captured_unix_ns, name, index, read_ms)
+                where = None
+                if self._table is not None:
+                    where = self._table.at(shot.captured_unix_ns / NS_PER_S)
+                yield Captured(frame, shot.captured_unix_ns, name, index, read_ms, where)
                 index += 1
             if isinstance(reader.failure, PictureError):
                 report(reader.failure)
@@ -79,6 +86,8 @@ class LiveSource:
                 raise reader.failure
         finally:
             reader.close()
+            if self._table is not None:
+                self._table.close()
 
     def _take(self, reader: _Reader) -> Shot | None:
         while not self._stop.is_set():

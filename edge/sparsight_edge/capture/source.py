@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from sparsight.errors import PictureError
+from sparsight.wire import Telemetry
 
 Report: TypeAlias = Callable[[PictureError], None]
 """Is told of every frame that could not be had."""
@@ -32,6 +33,7 @@ class Captured:
         index: Its number in the source, from 0; over a loop it goes on counting.
         read_ms: What reading and decoding it took; of a camera, which is decoded beside the agent,
             only what making RGB of it took.
+        telemetry: Where the camera was, if that is known.
     """
 
     frame: UInt8[np.ndarray, "h w 3"]
@@ -39,6 +41,7 @@ class Captured:
     name: str
     index: int
     read_ms: float = 0.0
+    telemetry: Telemetry | None = None
 
 
 @runtime_checkable

@@ -2,8 +2,9 @@
 
     file ─demux─> packets ─decode─> frames ─ one a period (fps) ─ upright RGB ─> Captured
 
-A frame's time is the file's opening plus its place in the film. A file that ends before its header
-says, or with packets that can't be decoded, gives what can be had and one error at the end.
+A frame's time is the file's opening plus its place in the film, which also finds its telemetry: a
+film's own subtitles, if a drone wrote them, or what else was given. A file that ends before its
+header says, or with packets that can't be decoded, gives what can be had and one error at the end.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import av
 import numpy as np
 from jaxtyping import UInt8
 
-from sparsight.errors import PictureError
+from sparsight.errors import PictureError, UsageError
 from sparsight.pictures import MAX_PIXELS
 from sparsight_edge.capture.source import NS_PER_S, Captured, Report
+from sparsight_edge.telemetry.srt import read_srt, subtitles_of
+from sparsight_edge.telemetry.track import Track
 
 _SILENT_S = 30.0  # how long a web server may be silent
 
@@ -32,6 +35,7 @@ class VideoSource:
         shown: Its name for people.
         fps: Frames to take of a second of film, those between left out; None takes all.
         max_pixels: The most pixels a frame may have; checked before one is decoded.
+        track: Where the camera was; None is what the subtitles beside the film say.
     """
 
     def __init__(
@@ -40,12 +44,14 @@ class VideoSource:
         fps: float | None = None,
         max_pixels: int = MAX_PIXELS,
         shown: str | None = None,
+        track: Track | None = None,
     ) -> None:
         """A source of this file, which is not touched yet."""
         self.address = address
         self.shown = shown or address
         self.fps = fps
         self.max_pixels = max_pixels
+        self.track = track
 
     def frames(self, report: Report) -> Iterator[Captured]:
         """Frames in the order of showing, turned upright."""
@@ -64,7 +70,7 @@ class VideoSource:
             if not container.streams.video:
                 report(PictureError(f"{self.shown}: holds no video stream; expected a video file"))
                 return
-            seen = _Seen()
+            seen, track = _Seen(), self._track(report)
             stem = PurePath(self.shown).name
             index, due_s, begin_s = 0, 0.0, time.perf_counter()
             for frame in self._decode(container, seen):
@@ -82,11 +88,22 @@ class VideoSource:
                 rgb = upright(frame)
                 read_ms = (time.perf_counter() - begin_s) * 1e3
                 captured_unix_ns = opened_unix_ns + int(at_s * NS_PER_S)
-                yield Captured(rgb, captured_unix_ns, name, index, read_ms)
+                telemetry = None if track is None else track.at(at_s)
+                yield Captured(rgb, captured_unix_ns, name, index, read_ms, telemetry)
                 index, begin_s = index + 1, time.perf_counter()
             problem = seen.verdict()
         if problem:
             report(PictureError(f"{self.shown}: {problem}; {seen.frames} frames could be decoded"))
+
+    def _track(self, report: Report) -> Track | None:
+        if self.track is not None or "://" in self.address:
+            return self.track
+        beside = subtitles_of(Path(self.address))
+        try:
+            return None if beside is None else read_srt(beside)
+        except UsageError as error:  # nobody asked for them by name: the film is still good
+            report(PictureError(str(error)))
+            return None
 
     def _decode(
         self, container: av.container.InputContainer, seen: _Seen
