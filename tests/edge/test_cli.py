@@ -112,6 +112,24 @@ def test_telemetry_goes_to_the_cloud_and_into_the_records(
     assert [json.loads(line)["telemetry"] for line in lines] == [None, where.known(), None]
 
 
+def test_raw_frames_on_stdin(cloud: SmallCloud, bundle: Path, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.write_bytes(bytes(range(256)) * (3 * 128 * 96 // 256) * 5)
+    with raw.open() as stdin:
+        code, out, err = finish(
+            start(
+                *options(tmp_path, bundle, "-?size=128x96&fps=10", cloud.address),
+                *("--json", "--fps", 5),
+                stdin=stdin,
+            )
+        )
+    assert code == 0, err
+    assert json.loads(out)["frames_captured"] == 3 and json.loads(out)["camera"] is None
+    assert {frame.letterbox.frame_hw for frame in cloud.committed.values()} == {(96, 128)}
+    stamps = [frame.captured_unix_ns for frame in cloud.committed.values()]
+    assert [after - stamps[0] for after in stamps] == [0, 200_000_000, 400_000_000]
+
+
 def test_a_truncated_film_is_sent_as_far_as_it_goes(
     cloud: SmallCloud, bundle: Path, tmp_path: Path
 ) -> None:

@@ -178,7 +178,9 @@ class _Reader:
         # A tenth's grace, or time stamps that tremble would skip every other frame.
         if shot.captured_unix_ns + period_ns // 10 < self._due_ns:
             return False
-        self._due_ns = max(self._due_ns + period_ns, shot.captured_unix_ns)
+        self._due_ns += period_ns
+        if self._due_ns <= shot.captured_unix_ns:  # the first, or after a gap: no burst to catch up
+            self._due_ns = shot.captured_unix_ns + period_ns
         return True
 
 

@@ -66,6 +66,7 @@ class NetworkCamera:
 
     def shots(self, ended: Callable[[], bool]) -> Iterator[Shot]:
         """Frames of one connection, as they are decoded."""
+        begin_s = time.monotonic()
         try:
             container = av.open(
                 self._address,
@@ -74,7 +75,7 @@ class NetworkCamera:
                 timeout=(self._silent_s, self._silent_s),
             )
         except (av.FFmpegError, OSError) as error:
-            raise CameraLostError(self._why(error)) from error
+            raise CameraLostError(self._why(error, begin_s)) from error
         with container:
             if not container.streams.video:
                 raise CameraLostError("no video in its stream")
@@ -92,18 +93,20 @@ class NetworkCamera:
         timed: bool,
         ended: Callable[[], bool],
     ) -> Iterator[Shot]:
-        clock, keep_up, passed = StreamClock(), KeepUp(), 0
+        # Packets come in another order than frames, so each has a clock.
+        clock, packet_clock, keep_up, passed = StreamClock(), StreamClock(), KeepUp(), 0
         packets = container.demux(stream)
         while not ended():
+            begin_s = time.monotonic()
             try:
                 packet = next(packets, None)
             except (av.FFmpegError, OSError) as error:
-                raise CameraLostError(self._why(error)) from error
+                raise CameraLostError(self._why(error, begin_s)) from error
             if packet is None or packet.size == 0:
                 return
             arrived_ns = self._now_ns()
             if self._latest and timed and packet.pts is not None and packet.time_base:
-                taken_ns = clock.unix_ns(float(packet.pts * packet.time_base), arrived_ns)
+                taken_ns = packet_clock.unix_ns(float(packet.pts * packet.time_base), arrived_ns)
                 if not keep_up.takes((arrived_ns - taken_ns) / NS_PER_S, packet.is_keyframe):
                     passed += 1
                     continue
@@ -121,8 +124,9 @@ class NetworkCamera:
         if problem := over_the_limit(width, height, self._max_pixels):
             raise PictureError(f"{self.name}: {problem}")
 
-    def _why(self, error: Exception) -> str:
-        if isinstance(error, av.error.ExitError):
+    def _why(self, error: Exception, begin_s: float) -> str:
+        # Not by the error: a time-out inside of ffmpeg's opening comes out as any of several.
+        if time.monotonic() - begin_s >= self._silent_s:
             return f"no answer for {self._silent_s:g} s"
         return reason(error)
 

@@ -1,17 +1,20 @@
-"""A network camera that speaks RTSP, as a program: `python rtsp_server.py PORT [USER:PASSWORD]`.
+"""A network camera that speaks RTSP, as a program: `python rtsp_server.py PORT [ACCOUNT [PEM]]`.
 
 What a client needs of RFC 2326 (OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN), with RTP in the same TCP
-connection (section 10.12) and MPEG-4 video cut at any byte into packets (RFC 6416, section 5).
+connection (section 10.12) and MPEG-4 video cut at any byte into packets (RFC 6416, section 5). The
+account is USER:PASSWORD or empty; a file with a certificate and its key makes it RTSP over TLS.
 """
 
 import base64
 import socketserver
+import ssl
 import struct
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -33,6 +36,7 @@ class Encoder:
         context.pix_fmt = "yuv420p"
         context.framerate = Fraction(FPS)
         context.gop_size = GOP
+        context.max_b_frames = 2  # packets come in another order than they are shown
         context.flags |= Flags.global_header
         context.open()
         self.context = context
@@ -42,15 +46,16 @@ class Encoder:
         """The stream's head, for the description."""
         return (self.context.extradata or b"").hex()
 
-    def frames(self) -> Iterator[bytes]:
-        """Coded frames that get brighter and dark again."""
+    def frames(self) -> Iterator[tuple[int, bytes]]:
+        """Coded frames that get brighter and dark again, each with its number."""
         i = 0
         while True:
             picture = np.full((*HW, 3), 60 + i % 100, np.uint8)
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts = i
             for packet in self.context.encode(frame):
-                yield bytes(packet)
+                assert packet.pts is not None
+                yield packet.pts, bytes(packet)
             i += 1
 
 
@@ -119,11 +124,11 @@ class Handler(socketserver.StreamRequestHandler):
 
     def play(self) -> None:
         begin_s, number = time.monotonic(), 0
-        for i, data in enumerate(self.encoder.frames()):
+        for i, (shown, data) in enumerate(self.encoder.frames()):
             for start in range(0, len(data), PACKET_BYTES):
                 piece = data[start : start + PACKET_BYTES]
                 last = start + PACKET_BYTES >= len(data)
-                stamp = (1_000_000 + i * 90_000 // FPS) & 0xFFFFFFFF
+                stamp = (1_000_000 + shown * 90_000 // FPS) & 0xFFFFFFFF
                 rtp = struct.pack(">BBHII", 0x80, 96 | last << 7, number & 0xFFFF, stamp, 7) + piece
                 number += 1
                 try:
@@ -141,10 +146,20 @@ class Handler(socketserver.StreamRequestHandler):
 class Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
+    tls: ssl.SSLContext | None = None
+
+    def get_request(self) -> tuple[Any, Any]:
+        connection, address = super().get_request()
+        if self.tls is not None:
+            connection = self.tls.wrap_socket(connection, server_side=True)
+        return connection, address
 
 
 if __name__ == "__main__":
     Handler.account = sys.argv[2] if len(sys.argv) > 2 else ""
+    if len(sys.argv) > 3:
+        Server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        Server.tls.load_cert_chain(sys.argv[3])
     server = Server(("127.0.0.1", int(sys.argv[1])), Handler)
     sys.stdout.write(f"{server.server_address[1]}\n")
     sys.stdout.flush()

@@ -13,16 +13,16 @@ from typing import Literal
 class CameraServer:
     """A camera on a port that stays the same over its deaths."""
 
-    def __init__(self, kind: Literal["mjpeg", "rtsp"], account: str = "") -> None:
+    def __init__(self, kind: Literal["mjpeg", "rtsp"], *more: str) -> None:
         self.script = Path(__file__).with_name(f"{kind}_server.py")
-        self.account = account
+        self.more = more
         self.port = 0
         self.start()
 
     def start(self) -> None:
         """Switch it on."""
         self.process = subprocess.Popen(
-            [sys.executable, str(self.script), str(self.port), *filter(None, [self.account])],
+            [sys.executable, str(self.script), str(self.port), *self.more],
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -69,6 +69,19 @@ def test_every_frame_makes_the_camera_wait() -> None:
     assert source.latest is False
 
 
+def test_a_pace_holds_over_trembling_stamps_and_gaps() -> None:
+    ms = [0, 95, 205, 298, 402, 500, 5000, 5100, 5205, 5300]
+
+    def trembling() -> Iterator[Shot]:
+        yield from (Shot(black, 10**18 + at * 1_000_000) for at in ms)
+
+    source = LiveSource(
+        Script([trembling], returns=False), threading.Event(), Outages(), latest=False, fps=5.0
+    )
+    taken = [(one.captured_unix_ns - 10**18) // 1_000_000 for one in source.frames(no_trouble)]
+    assert taken == [0, 205, 402, 5000, 5205]
+
+
 def test_the_latest_frame_wins() -> None:
     gate = threading.Event()
 
