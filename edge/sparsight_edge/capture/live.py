@@ -90,13 +90,16 @@ class LiveSource:
                 self._table.close()
 
     def _take(self, reader: _Reader) -> Shot | None:
+        begin_s, silent_s = time.monotonic(), self._settings.silent_s
         while not self._stop.is_set():
             try:
                 return reader.line.take(_LOOK_S)
             except TimeoutError:
-                # A driver may sit in a call that no time-out reaches: then this is what tells.
-                if self.camera.returns and self._outages.silent_s() > self._settings.silent_s + 1:
-                    self._outages.lost(f"no frame for {self._settings.silent_s:g} s")
+                # A driver may sit in a call that no time-out reaches: then this is what tells. Both
+                # are looked at, since a camera may have had to wait for whoever takes frames.
+                waited_s = min(time.monotonic() - begin_s, self._outages.silent_s())
+                if self.camera.returns and waited_s > silent_s + 1:
+                    self._outages.lost(f"no frame for {silent_s:g} s")
         return None
 
 

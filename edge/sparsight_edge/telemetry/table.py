@@ -10,6 +10,7 @@ table is read on as it grows, for what another program writes of the flight mean
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime
 from collections.abc import Iterator, Sequence
@@ -140,12 +141,9 @@ class LiveTable:
                 return
             self._half = ""
             # A row that is none says nothing; the flight goes on.
-            for cells in csv.reader([line]):
-                try:
-                    text, known = self._columns.row(cells)
-                    self._track.add(_unix_s(self._columns.key, text), known)
-                except ValueError:
-                    continue
+            with contextlib.suppress(ValueError, csv.Error):
+                text, known = self._columns.row(next(csv.reader([line])))
+                self._track.add(_unix_s(self._columns.key, text), known)
 
 
 def _rows(

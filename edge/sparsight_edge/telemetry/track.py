@@ -60,9 +60,9 @@ class Track:
         """Add a sample.
 
         Returns:
-            False if it is no later than the last one, and was left out.
+            False if it is no later than the last one or for ever, and was left out.
         """
-        if not time_s > self.end_s:
+        if not self.end_s < time_s < math.inf:
             return False
         self._times_s.append(time_s)
         self._values.extend(known.get(name, math.nan) for name in FIELDS)

@@ -69,6 +69,25 @@ def test_every_frame_makes_the_camera_wait() -> None:
     assert source.latest is False
 
 
+def test_a_camera_that_had_to_wait_was_not_silent() -> None:
+    outages = Outages()
+
+    def slow() -> Iterator[Shot]:
+        for i in range(100):
+            time.sleep(0.3)
+            yield Shot(black, i)
+
+    settings = CameraSettings(silent_s=0.1, wait_s=(10, 10))
+    source = LiveSource(Script([slow]), threading.Event(), outages, latest=False, settings=settings)
+    frames = source.frames(no_trouble)
+    next(frames)
+    time.sleep(2)
+    for _ in range(3):
+        next(frames)
+    assert outages.stats().outages == 0
+    frames.close()  # type: ignore[attr-defined]
+
+
 def test_a_pace_holds_over_trembling_stamps_and_gaps() -> None:
     ms = [0, 95, 205, 298, 402, 500, 5000, 5100, 5205, 5300]
 

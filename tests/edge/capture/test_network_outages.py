@@ -68,6 +68,16 @@ def test_a_camera_that_is_not_there_yet_and_a_stop_at_once() -> None:
     assert viewer.unreadable == []
 
 
+def test_a_camera_that_is_not_plugged_in() -> None:
+    viewer = Viewer("v4l2:///dev/nocamera?size=640x480&fps=30&format=mjpeg")
+    waiting = threading.Thread(target=lambda: list(viewer.frames), daemon=True)
+    waiting.start()
+    until(lambda: viewer.outages.stats().state == "lost")
+    viewer.stop.set()
+    waiting.join(30)
+    assert "No such file or directory" in viewer.said[0]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_camera_that_takes_the_call_and_says_nothing(kind: Kind) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:

@@ -39,7 +39,7 @@ def test_a_camera_by_the_time_of_day_from_a_file_that_grows(tmp_path: Path) -> N
         more.write("2026-06-01T12:00:00,10\n2026-06-01T14:00:01+02:00,1")
         more.flush()
         assert table.at(at_s + 0.25) == Telemetry(lat_deg=10)
-        more.write("2\nnonsense\n2026-06-01T12:00:02Z,95\n2026-06-01T12:00:02.5Z,15\n")
+        more.write("2\nnonsense\n\0\n\n2026-06-01T12:00:02Z,95\n2026-06-01T12:00:02.5Z,15\n")
         more.flush()
     assert table.at(at_s + 0.5) == Telemetry(lat_deg=11)
     assert table.at(at_s + 1.5) == Telemetry(lat_deg=13)

@@ -44,7 +44,7 @@ def test_across_a_gap_and_past_the_ends_only_the_near_counts() -> None:
 def test_samples_that_do_not_grow_are_left_out_and_old_ones_make_room() -> None:
     track = Track(100)
     assert track.add(5, {"alt_m": 1}) and not track.add(5, {"alt_m": 2})
-    assert not track.add(math.nan, {"alt_m": 2})
+    assert not track.add(math.nan, {"alt_m": 2}) and not track.add(math.inf, {"alt_m": 2})
     for i in range(1000):
         track.add(10 + i, {"alt_m": i})
         assert len(track) <= 100
