@@ -20,7 +20,8 @@ from jaxtyping import UInt8
 
 from sparsight.errors import PictureError
 from sparsight.geometry import Letterbox
-from sparsight.wire import FrameFeatures, FrameKey, pack_device_message
+from sparsight.wire import FrameFeatures, FrameKey, Telemetry, pack_device_message
+from sparsight_edge.capture.outages import Outages
 from sparsight_edge.capture.source import Captured, Source
 from sparsight_edge.engine.engine import Maps
 from sparsight_edge.line import Line
@@ -68,6 +69,7 @@ class _Fitted:
     box: Letterbox
     name: str
     captured_unix_ns: int
+    telemetry: Telemetry | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class _Seen:
     box: Letterbox
     name: str
     captured_unix_ns: int
+    telemetry: Telemetry | None
 
 
 @dataclass(slots=True)
@@ -118,6 +121,7 @@ class Agent:
         *,
         report: Callable[[PictureError], None] = lambda error: None,
         records: Records | None = None,
+        outages: Outages | None = None,
     ) -> None:
         """An agent that does nothing yet.
 
@@ -130,6 +134,7 @@ class Agent:
             stops: How to end.
             report: Told of frames that can't be had, in the capture thread.
             records: Where frames are written down; None writes nothing.
+            outages: The source's ledger, if it is a camera.
         """
         self.source = source
         self.model = model
@@ -139,6 +144,7 @@ class Agent:
         self.stops = stops
         self.report = report
         self.records = records
+        self.outages = outages or Outages()
         self._timings = Timings()
         self._counts = _Counts()
         self._begin_s = time.monotonic()
@@ -200,6 +206,7 @@ class Agent:
             spool=self.spool.stats(),
             uplink=self.uplink.stats(),
             times=self._timings.times(),
+            camera=self.outages.stats(),
         )
 
     def _wait(self, watch: Callable[[Progress], None]) -> None:
@@ -275,7 +282,7 @@ class Agent:
 
     def _fit(self, one: Captured) -> _Fitted:
         box, image = self.model.fit(one.frame)
-        return _Fitted(image, box, one.name, one.captured_unix_ns)
+        return _Fitted(image, box, one.name, one.captured_unix_ns, one.telemetry)
 
     def _unreadable(self, error: PictureError) -> None:
         self._counts.unreadable += 1
@@ -286,7 +293,8 @@ class Agent:
             while (one := self._fitted.take()) is not None:
                 with self._timings.of("engine"):
                     maps = self.model.engine.run(one.image)
-                if not self._seen.put(_Seen(maps, one.box, one.name, one.captured_unix_ns)):
+                seen = _Seen(maps, one.box, one.name, one.captured_unix_ns, one.telemetry)
+                if not self._seen.put(seen):
                     return
         finally:
             self._seen.end()
@@ -304,6 +312,7 @@ class Agent:
                         letterbox=one.box,
                         rate=self.model.rate,
                         payload=coded.payload,
+                        telemetry=one.telemetry,
                     )
                 )
             if self.records is not None:
@@ -320,6 +329,7 @@ class Agent:
                         "patches": coded.patches,
                         "kept_area": round(coded.kept_area, 5),
                         "payload_bytes": len(coded.payload),
+                        "telemetry": one.telemetry and one.telemetry.known(),
                     }
                 )
             if not self._append(message):

@@ -12,18 +12,23 @@ import typer
 from rich.console import Console
 
 from sparsight.cli import require_extra
+from sparsight_edge.capture.grammar import SOURCES_HELP
 
 EXTRA = "edge"
 NEEDS = ("av", "cv2", "grpc", "onnxruntime", "PIL", "prometheus_client")
 
-_EXAMPLES = """
+_EXAMPLES = f"""
+{SOURCES_HELP}
 Examples:
 
-\b
-sparsight edge run --source flight1/ --cloud localhost:7070 --bundle models/default --insecure
-sparsight edge run --source "flight1/*.jpg" --fps 2 --cloud gw.example:7443 --bundle models/default
-  --device drone-7 --cert drone-7.pem --key drone-7.key --ca ca.pem
-sparsight edge run --source film.mp4 --fps 5 --live --out run1 ...
+- `sparsight edge run --source flight1/ --cloud localhost:7070 --bundle models/default --insecure`
+
+- `sparsight edge run --source "flight1/*.jpg" --fps 2 --cloud gw.example:7443
+  --bundle models/default --device drone-7 --cert drone-7.pem --key drone-7.key --ca ca.pem`
+
+- `sparsight edge run --source film.mp4 --fps 5 --latest --out run1 ...`
+
+- `sparsight edge run --source rtsp://10.0.0.8/live --fps 2 ...`
 
 The exit code is 0 if every frame was acknowledged, 9 if some are left in the spool (the next run
 sends them first), 4 if some could not be read.
@@ -40,7 +45,7 @@ def _edge() -> None:
 @edge_app.command("run", epilog=_EXAMPLES)
 def run(
     source: Annotated[
-        str, typer.Option(help="A picture, a folder of them, a quoted pattern, or a video.")
+        str, typer.Option(help="Pictures, a film, or a camera's address; all forms are below.")
     ],
     cloud: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the cloud's gateway is.")],
     bundle: Annotated[Path, typer.Option(help="Folder of the bundle; the cloud needs it too.")],
@@ -58,7 +63,7 @@ def run(
     when_full: Annotated[
         Literal["block", "drop-oldest"] | None,
         typer.Option(
-            help="What a full spool does: wait, or drop its oldest frames. Waits, unless --live."
+            help="What a full spool does: wait, or drop its oldest frames. Waits, unless --latest."
         ),
     ] = None,
     device: Annotated[
@@ -76,15 +81,30 @@ def run(
         bool, typer.Option("--insecure", help="No TLS; only to a cloud on this machine.")
     ] = False,
     fps: Annotated[
-        float | None, typer.Option(help="Behave as a camera with so many frames a second.")
+        float | None,
+        typer.Option(help="Frames a second: as a camera's of files, at most so many of a camera."),
     ] = None,
     loop: Annotated[bool, typer.Option("--loop", help="Begin anew when the source ends.")] = False,
-    live: Annotated[
-        bool,
+    latest: Annotated[
+        bool | None,
         typer.Option(
-            "--live", help="The newest frame counts: skip those that there is no time for."
+            "--latest/--every-frame",
+            help="Skip frames that there is no time for, or take each one and let the source "
+            "wait. Latest of cameras, else every frame.",
         ),
-    ] = False,
+    ] = None,
+    camera_timeout_s: Annotated[
+        float,
+        typer.Option(min=0.1, help="A camera that says nothing for so long is opened anew."),
+    ] = 10.0,
+    telemetry: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the camera was: a CSV file with name, film_s, unix_s or time_utc and "
+            "lat_deg, lon_deg, alt_m, yaw_deg, pitch_deg, roll_deg, or a film's .SRT. Without: "
+            "the .SRT beside a film, the headers of pictures."
+        ),
+    ] = None,
     max_frames: Annotated[
         int | None, typer.Option(min=0, help="Capture so many frames, then end.")
     ] = None,
@@ -115,6 +135,8 @@ def run(
     from sparsight.pictures import MAX_PIXELS
     from sparsight.wire import FrameKey
     from sparsight_edge.agent import AgentSettings
+    from sparsight_edge.capture.camera import CameraSettings
+    from sparsight_edge.capture.grammar import parse_source
     from sparsight_edge.model import EdgeModel
     from sparsight_edge.session import Plan, run_session
     from sparsight_edge.spool.spool import SpoolSettings
@@ -127,6 +149,7 @@ def run(
             "the cloud wants to know who this is: give --cert, --key and --ca, or --insecure for "
             "one on this machine"
         )
+    newest_wins = parse_source(source).live if latest is None else latest
     endpoint = Endpoint(cloud, cert, key, ca, server_name)
     name = device or socket.gethostname()
     FrameKey(name, 0, 0)  # a name that can't be sent is refused before anything is made with it
@@ -138,20 +161,23 @@ def run(
         source=source,
         fps=fps,
         loop=loop,
+        latest=latest,
         max_pixels=max_pixels or MAX_PIXELS,
         device=name,
         model=model,
         endpoint=endpoint,
         spool=spool or Path(f"spool-{_in_a_path(name)}"),
         spool_settings=SpoolSettings(
-            spool_mb * 1_000_000, when_full or ("drop-oldest" if live else "block")
+            spool_mb * 1_000_000, when_full or ("drop-oldest" if newest_wins else "block")
         ),
         agent=AgentSettings(
-            stream=stream, max_frames=max_frames, newest_wins=live, drain_s=drain_s
+            stream=stream, max_frames=max_frames, newest_wins=newest_wins, drain_s=drain_s
         ),
         out=out,
         metrics_port=metrics_port,
         metrics_host=metrics_host,
+        telemetry=telemetry,
+        camera=CameraSettings(silent_s=camera_timeout_s),
     )
     code = run_session(plan, Console(stderr=True), Console(), machine=as_json)
     if code:

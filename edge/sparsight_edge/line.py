@@ -51,11 +51,18 @@ class Line(Generic[T]):
             self._changed.notify_all()
             return True
 
-    def take(self) -> T | None:
-        """The oldest item; None once the line has ended and is empty, or was abandoned."""
+    def take(self, timeout_s: float | None = None) -> T | None:
+        """The oldest item; None once the line has ended and is empty, or was abandoned.
+
+        Args:
+            timeout_s: How long to wait for one; None is for ever.
+
+        Raises:
+            TimeoutError: None came in that time.
+        """
         with self._changed:
-            while not self._items and not self._ended:
-                self._changed.wait()
+            if not self._changed.wait_for(lambda: self._items or self._ended, timeout_s):
+                raise TimeoutError
             if not self._items:
                 return None
             self._changed.notify_all()

@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from sparsight.errors import UsageError
+from sparsight_edge.capture.outages import CameraStats
 from sparsight_edge.progress import Progress
 from sparsight_edge.timings import outside_over_engine
 
@@ -37,6 +38,7 @@ class AgentCollector(Collector):
             ("captured", now.captured),
             ("unreadable", now.unreadable),
             ("skipped", now.skipped),
+            ("missed", now.camera.missed),
             ("spooled", spool.appended),
             ("inherited", spool.inherited),
             ("sent", uplink.sent),
@@ -68,6 +70,8 @@ class AgentCollector(Collector):
         yield GaugeMetricFamily(
             f"{PREFIX}_round_trip_seconds", "From sending to answer", uplink.round_trip_ms / 1e3
         )
+        if now.camera.state != "none":
+            yield from _camera(now.camera)
         seconds = CounterMetricFamily(
             f"{PREFIX}_stage_seconds", "Wall time of each stage", labels=["stage"]
         )
@@ -85,6 +89,18 @@ class AgentCollector(Collector):
                 "Device time outside the engine over engine time",
                 ratio,
             )
+
+
+def _camera(camera: CameraStats) -> Iterator[Metric]:
+    yield GaugeMetricFamily(f"{PREFIX}_camera_up", "1 if frames come", camera.state == "up")
+    yield CounterMetricFamily(
+        f"{PREFIX}_camera_outages", "Times the camera was lost", camera.outages
+    )
+    yield CounterMetricFamily(
+        f"{PREFIX}_camera_outage_seconds",
+        "Time without frames in outages, the one that lasts included",
+        camera.outage_s,
+    )
 
 
 @contextmanager

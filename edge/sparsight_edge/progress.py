@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from sparsight_edge.capture.outages import CameraStats
 from sparsight_edge.spool.spool import SpoolStats
 from sparsight_edge.timings import Stage, StageTime
 from sparsight_edge.uplink.ledger import UplinkStats
@@ -24,6 +25,7 @@ class Progress:
         spool: The spool.
         uplink: The link.
         times: Of each stage.
+        camera: How the camera fares, if the source is one.
     """
 
     seconds: float
@@ -36,6 +38,7 @@ class Progress:
     spool: SpoolStats
     uplink: UplinkStats
     times: dict[Stage, StageTime]
+    camera: CameraStats = field(default_factory=CameraStats)
 
     @property
     def unspooled(self) -> int:

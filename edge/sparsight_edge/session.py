@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
@@ -20,7 +20,9 @@ from sparsight.codec.payload import VERSION as CODEC_VERSION
 from sparsight.errors import LinkError, PictureError
 from sparsight.wire import Hello
 from sparsight_edge.agent import Agent, AgentSettings, Stops
+from sparsight_edge.capture.camera import CameraSettings
 from sparsight_edge.capture.choose import open_source
+from sparsight_edge.capture.outages import Outages
 from sparsight_edge.metrics import serve_metrics
 from sparsight_edge.model import EdgeModel
 from sparsight_edge.progress import Progress
@@ -50,6 +52,7 @@ class Plan:
         source: As `open_source` takes it.
         fps: Pace; None for as fast as can be.
         loop: Begin anew at the end.
+        latest: Of a camera the newest frame counts; None for what suits the source.
         max_pixels: The most pixels a frame may have.
         device: Name of this device.
         model: The device half.
@@ -60,11 +63,14 @@ class Plan:
         out: Folder of the records; None for none.
         metrics_port: For Prometheus; None for none.
         metrics_host: Where to listen for it.
+        telemetry: Where the camera was; None is what the source itself says.
+        camera: How patient to be with a camera.
     """
 
     source: str
     fps: float | None
     loop: bool
+    latest: bool | None
     max_pixels: int
     device: str
     model: EdgeModel
@@ -75,6 +81,8 @@ class Plan:
     out: Path | None = None
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"
+    telemetry: Path | None = None
+    camera: CameraSettings = field(default_factory=CameraSettings)
 
 
 def run_session(plan: Plan, people: Console, results: Console, *, machine: bool = False) -> int:
@@ -96,8 +104,17 @@ def run_session(plan: Plan, people: Console, results: Console, *, machine: bool 
     """
     stops = Stops()
     with ExitStack() as stack:
+        outages = Outages(lambda line: _say(people, f"camera: {line}"))
         source = open_source(
-            plan.source, stops.soon, fps=plan.fps, loop=plan.loop, max_pixels=plan.max_pixels
+            plan.source,
+            stops.soon,
+            fps=plan.fps,
+            loop=plan.loop,
+            latest=plan.latest,
+            max_pixels=plan.max_pixels,
+            outages=outages,
+            camera=plan.camera,
+            telemetry=plan.telemetry,
         )
         records = None
         if plan.out is not None:
@@ -118,6 +135,7 @@ def run_session(plan: Plan, people: Console, results: Console, *, machine: bool 
             stops,
             report=lambda error: _complain(people, error),
             records=records,
+            outages=outages,
         )
         port = stack.enter_context(
             serve_metrics(agent.progress, plan.metrics_port, plan.metrics_host)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
+from sparsight_edge.capture.outages import CameraStats
 from sparsight_edge.progress import Progress
 from sparsight_edge.timings import outside_over_engine
 
@@ -20,6 +22,8 @@ def status_line(now: Progress) -> str:
         f"in spool {spool.left} ({_bytes(spool.bytes)})",
         f"link {_link(now)}",
     ]
+    if now.camera.state != "none":
+        parts.append(f"camera {_camera(now.camera)}")
     for name, count in _troubles(now).items():
         if count:
             parts.append(f"{name} {count}")
@@ -34,6 +38,8 @@ def status_table(now: Progress) -> Table:
     table.add_column(overflow="fold")
     rate = now.captured / now.seconds if now.seconds else 0.0
     table.add_row("frames", f"{now.captured} captured, {rate:.1f} a second")
+    if now.camera.state != "none":
+        table.add_row("camera", escape(_camera(now.camera)))
     table.add_row("link", f"{_link(now)}, {uplink.sent} sent, {uplink.acknowledged} acknowledged")
     full = ", [yellow]full[/]" if spool.full else ""
     table.add_row("spool", f"{spool.left} frames, {_bytes(spool.bytes)}{full}")
@@ -59,6 +65,7 @@ def summary_table(now: Progress) -> Table:
         ("frames acknowledged", str(uplink.acknowledged)),
         ("frames left in the spool", str(spool.left)),
         *((f"frames {name}", str(count)) for name, count in _troubles(now).items() if count),
+        *_camera_rows(now.camera),
         ("payload bytes a frame", _per(now.payload_bytes, spool.appended, "{:.0f}")),
         ("patches a frame", _per(now.patches, spool.appended, "{:.1f}")),
         ("round trip, ms", f"{uplink.round_trip_ms:.0f}" if uplink.round_trip_ms else "-"),
@@ -93,6 +100,7 @@ def summary_json(now: Progress, *, interrupted: bool) -> dict[str, Any]:
         "frames_dropped": spool.dropped,
         "frames_damaged": spool.damaged,
         "frames_left": spool.left,
+        "camera": _camera_json(now.camera),
         "payload_bytes": now.payload_bytes,
         "sent_bytes": uplink.sent_bytes,
         "spool_bytes": spool.bytes,
@@ -131,10 +139,39 @@ def _troubles(now: Progress) -> dict[str, int]:
     return {
         "unreadable": now.unreadable,
         "skipped": now.skipped,
+        "missed": now.camera.missed,
         "refused": now.spool.refused,
         "held": now.spool.held,
         "dropped": now.spool.dropped,
         "damaged": now.spool.damaged,
+    }
+
+
+def _camera(camera: CameraStats) -> str:
+    parts = [f"{camera.state} ({camera.reason})" if camera.reason else camera.state]
+    if camera.outages:
+        parts.append(f"{camera.outages} outages of {camera.outage_s:.1f} s in all")
+    return ", ".join(parts)
+
+
+def _camera_rows(camera: CameraStats) -> list[tuple[str, str]]:
+    if camera.state == "none":
+        return []
+    return [
+        ("camera outages", str(camera.outages)),
+        ("seconds without a camera", f"{camera.outage_s:.1f}"),
+    ]
+
+
+def _camera_json(camera: CameraStats) -> dict[str, Any] | None:
+    if camera.state == "none":
+        return None
+    return {
+        "state": camera.state,
+        "reason": camera.reason,
+        "outages": camera.outages,
+        "outage_s": round(camera.outage_s, 3),
+        "frames_missed": camera.missed,
     }
 
 

@@ -104,7 +104,7 @@ def letterbox(
 
 def _decode(file: BinaryIO, path: Path, max_pixels: int) -> UInt8[np.ndarray, "h w 3"]:
     try:
-        with _no_size_guard():
+        with no_size_guard():
             image = Image.open(file, formats=FORMATS)
     except UnidentifiedImageError as error:
         raise PictureError(
@@ -157,7 +157,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _no_size_guard() -> Iterator[None]:
+def no_size_guard() -> Iterator[None]:
     """Pillow's own size limit is a global and lower than ours: off while a header is read."""
     with _open_lock:
         before = Image.MAX_IMAGE_PIXELS

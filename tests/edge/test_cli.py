@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from sparsight.wire import Telemetry
+
 from .capture.films import write_film
+from .capture.servers import CameraServer
 from .small.bundles import draw_pictures, write_small_bundle
 from .small.cable import Cable
 from .small.cloud import Rules, SmallCloud
@@ -59,7 +62,16 @@ def until(true: Callable[[], bool], seconds: float = 120) -> None:
 def test_help_shows_examples() -> None:
     code, out, _ = finish(start("run", "--help"))
     assert code == 0
-    for word in ("--source", "--insecure", "--max-frames", "Examples:", "--cert drone-7.pem"):
+    for word in (
+        "rtsp://USER",
+        "gst://",
+        "--every-frame",
+        "--source",
+        "--insecure",
+        "--max-frames",
+        "Examples:",
+        "--cert drone-7.pem",
+    ):
         assert word in out, word
 
 
@@ -82,6 +94,42 @@ def test_a_folder_from_end_to_end(
     assert len(cloud.acked) == 10
 
 
+def test_telemetry_goes_to_the_cloud_and_into_the_records(
+    cloud: SmallCloud, bundle: Path, pictures: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "flight.csv"
+    table.write_text("name,lat_deg,lon_deg,pitch_deg\n0001.png,48.1,11.5,-90\n")
+    code, _, err = finish(
+        start(
+            *options(tmp_path, bundle, pictures, cloud.address),
+            *("--telemetry", table, "--max-frames", 3, "--out", tmp_path / "out"),
+        )
+    )
+    assert code == 0, err
+    where = Telemetry(lat_deg=48.1, lon_deg=11.5, pitch_deg=-90)
+    assert [frame.telemetry for frame in cloud.committed.values()] == [None, where, None]
+    lines = (tmp_path / "out" / "frames.jsonl").read_text().splitlines()
+    assert [json.loads(line)["telemetry"] for line in lines] == [None, where.known(), None]
+
+
+def test_raw_frames_on_stdin(cloud: SmallCloud, bundle: Path, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.write_bytes(bytes(range(256)) * (3 * 128 * 96 // 256) * 5)
+    with raw.open() as stdin:
+        code, out, err = finish(
+            start(
+                *options(tmp_path, bundle, "-?size=128x96&fps=10", cloud.address),
+                *("--json", "--fps", 5),
+                stdin=stdin,
+            )
+        )
+    assert code == 0, err
+    assert json.loads(out)["frames_captured"] == 3 and json.loads(out)["camera"] is None
+    assert {frame.letterbox.frame_hw for frame in cloud.committed.values()} == {(96, 128)}
+    stamps = [frame.captured_unix_ns for frame in cloud.committed.values()]
+    assert [after - stamps[0] for after in stamps] == [0, 200_000_000, 400_000_000]
+
+
 def test_a_truncated_film_is_sent_as_far_as_it_goes(
     cloud: SmallCloud, bundle: Path, tmp_path: Path
 ) -> None:
@@ -89,7 +137,7 @@ def test_a_truncated_film_is_sent_as_far_as_it_goes(
     write_film(film, 40)
     film.write_bytes(film.read_bytes()[: film.stat().st_size // 2])
     code, out, err = finish(
-        start(*options(tmp_path, bundle, film, cloud.address), "--live", "--fps", 100, "--json")
+        start(*options(tmp_path, bundle, film, cloud.address), "--latest", "--fps", 100, "--json")
     )
     assert code == 4, err
     summary = json.loads(out)
@@ -284,11 +332,47 @@ def test_prometheus_can_ask(
     assert "process_resident_memory_bytes" in text
 
 
+def test_a_camera_that_dies_is_in_every_figure(
+    cloud: SmallCloud, bundle: Path, tmp_path: Path
+) -> None:
+    with CameraServer("mjpeg") as camera:
+        process = start(
+            *options(
+                tmp_path, bundle, f"http://joe:secret@127.0.0.1:{camera.port}/", cloud.address
+            ),
+            *("--metrics-port", 0, "--camera-timeout-s", 5, "--json"),
+        )
+        assert process.stderr is not None
+        (url,) = re.findall(r"metrics: (http://\S+/metrics)", process.stderr.readline())
+        until(lambda: len(cloud.acked) > 3)
+        camera.kill()
+        lost = process.stderr.readline()
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            text = answer.read().decode()
+        camera.start()
+        before = len(cloud.acked)
+        until(lambda: len(cloud.acked) > before + 3)
+        process.send_signal(signal.SIGTERM)
+        code, out, err = finish(process)
+    assert code == 143
+    assert lost.startswith(f"camera: http://127.0.0.1:{camera.port}/: lost (")
+    assert "/: back after" in err and "secret" not in lost + err
+    figures = dict(re.findall(r"^(sparsight_edge_camera\S+) (\S+)$", text, re.MULTILINE))
+    assert float(figures["sparsight_edge_camera_up"]) == 0
+    assert float(figures["sparsight_edge_camera_outages_total"]) == 1
+    assert float(figures["sparsight_edge_camera_outage_seconds_total"]) > 0
+    summary = json.loads(out)
+    assert summary["camera"]["outages"] == 1 and summary["camera"]["outage_s"] > 0
+    assert summary["camera"]["state"] == "up" and summary["frames_unreadable"] == 0
+    assert summary["frames_left"] == 0
+
+
 @pytest.mark.parametrize(
     ("change", "code", "says"),
     [
         (("--cloud", "nowhere"), 2, "expected HOST:PORT"),
         (("--cloud", "10.1.2.3:5"), 2, "without TLS only a cloud on this machine"),
+        (("--source", "rtp://cam/"), 2, "the nearest is rtsp://"),
         (("--source", "gone"), 2, "gone is neither a file nor a folder"),
         (("--bundle", "gone"), 5, "no bundle here"),
         (("--rate", "9"), 2, "this bundle has 0"),

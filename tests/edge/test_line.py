@@ -1,6 +1,8 @@
 import threading
 import time
 
+import pytest
+
 from sparsight_edge.line import Line
 
 
@@ -53,3 +55,13 @@ def test_an_abandoned_line_holds_nobody() -> None:
     putter.join(30)
     assert said == [False]
     assert line.take() is None
+
+
+def test_nothing_in_time() -> None:
+    line: Line[int] = Line(1)
+    with pytest.raises(TimeoutError):
+        line.take(0.01)
+    line.put(1)
+    assert line.take(0.01) == 1
+    line.end()
+    assert line.take(0.01) is None

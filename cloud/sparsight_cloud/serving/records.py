@@ -13,7 +13,7 @@ back the very same ones. A frame that was refused for good has a line too, with 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -80,9 +80,6 @@ class Record:
 def to_line(record: Record) -> bytes:
     """One line of JSON, its end included."""
     key, found = record.result.key, record.result.detections
-    known = None
-    if record.telemetry is not None:
-        known = {k: v for k, v in asdict(record.telemetry).items() if v is not None}
     return orjson.dumps(
         {
             "device": key.device,
@@ -97,7 +94,7 @@ def to_line(record: Record) -> bytes:
             "bundle_id": record.bundle_id,
             "rate": record.rate,
             "payload_bytes": record.payload_bytes,
-            "telemetry": known,
+            "telemetry": record.telemetry and record.telemetry.known(),
             "xyxy": np.ascontiguousarray(found.xyxy),
             "scores": np.ascontiguousarray(found.scores),
             "labels": np.ascontiguousarray(found.labels),

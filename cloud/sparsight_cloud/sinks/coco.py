@@ -1,8 +1,8 @@
 """Results as one COCO file: an image a frame, an annotation an object.
 
-An image's `file_name` is device/epoch/seq; an annotation has its `score`. Category ids count the
-classes of all bundles from 1, the same name being the same category. Frames that were refused are
-left out: nobody knows what is on them.
+An image's `file_name` is device/epoch/seq, its `telemetry` where the camera was, or null; an
+annotation has its `score`. Category ids count the classes of all bundles from 1, the same name
+being the same category. Frames that were refused are left out: nobody knows what is on them.
 """
 
 from __future__ import annotations
@@ -102,6 +102,7 @@ def _image(image_id: int, record: Record) -> dict[str, Any]:
         "seq": key.seq,
         "stream": record.stream,
         "captured_unix_ns": record.captured_unix_ns,
+        "telemetry": record.telemetry and record.telemetry.known(),
     }
 
 

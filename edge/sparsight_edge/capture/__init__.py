@@ -1,1 +1,1 @@
-"""Where frames come from: pictures and videos today, one `Source` each."""
+"""Where frames come from: files, cameras and pipes, one `Source` each."""

@@ -1,14 +1,30 @@
-"""Files that behave like a camera: again and again, and no faster than a camera would."""
+"""Files that behave like a camera: one after the other, again and again, and no faster than it."""
 
 from __future__ import annotations
 
 import dataclasses
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sparsight.errors import PictureError
 from sparsight_edge.capture.source import NS_PER_S, Captured, Report, Source
+
+
+class Chained:
+    """Sources one after the other, counted through."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        """One source of these."""
+        self.sources = tuple(sources)
+
+    def frames(self, report: Report) -> Iterator[Captured]:
+        """The frames of each."""
+        index = 0
+        for source in self.sources:
+            for one in source.frames(report):
+                yield dataclasses.replace(one, index=index)
+                index += 1
 
 
 class Looped:

@@ -1,6 +1,6 @@
 """What every source of frames gives, and what it says of those it can't give.
 
-file, folder, pattern, video ──Source──> Captured, Captured, ...
+files, films, cameras, stdin ──Source──> Captured, Captured, ...
                                   └────> PictureError, one line each, and the source goes on
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from sparsight.errors import PictureError
+from sparsight.wire import Telemetry
 
 Report: TypeAlias = Callable[[PictureError], None]
 """Is told of every frame that could not be had."""
@@ -28,9 +29,11 @@ class Captured:
     Attributes:
         frame: Upright 8-bit RGB.
         captured_unix_ns: When, in nanoseconds since 1970 by this machine's clock.
-        name: Where it is from: a file's name, or a video's with the time in it.
+        name: Where it is from: a file's name, or a video's or camera's with the time in it.
         index: Its number in the source, from 0; over a loop it goes on counting.
-        read_ms: What reading and decoding it took.
+        read_ms: What reading and decoding it took; of a camera, which is decoded beside the agent,
+            only what making RGB of it took.
+        telemetry: Where the camera was, if that is known.
     """
 
     frame: UInt8[np.ndarray, "h w 3"]
@@ -38,6 +41,7 @@ class Captured:
     name: str
     index: int
     read_ms: float = 0.0
+    telemetry: Telemetry | None = None
 
 
 @runtime_checkable

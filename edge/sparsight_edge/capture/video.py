@@ -2,8 +2,9 @@
 
     file ─demux─> packets ─decode─> frames ─ one a period (fps) ─ upright RGB ─> Captured
 
-A frame's time is the file's opening plus its place in the film. A file that ends before its header
-says, or with packets that can't be decoded, gives what can be had and one error at the end.
+A frame's time is the file's opening plus its place in the film, which also finds its telemetry: a
+film's own subtitles, if a drone wrote them, or what else was given. A file that ends before its
+header says, or with packets that can't be decoded, gives what can be had and one error at the end.
 """
 
 from __future__ import annotations
@@ -11,53 +12,71 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import av
 import numpy as np
 from jaxtyping import UInt8
 
-from sparsight.errors import PictureError
+from sparsight.errors import PictureError, UsageError
 from sparsight.pictures import MAX_PIXELS
 from sparsight_edge.capture.source import NS_PER_S, Captured, Report
+from sparsight_edge.telemetry.srt import read_srt, subtitles_of
+from sparsight_edge.telemetry.track import Track
+
+_SILENT_S = 30.0  # how long a web server may be silent
 
 
 class VideoSource:
     """The first video stream of a file.
 
     Attributes:
-        path: The file.
+        address: The file, or the URL of one.
+        shown: Its name for people.
         fps: Frames to take of a second of film, those between left out; None takes all.
         max_pixels: The most pixels a frame may have; checked before one is decoded.
+        track: Where the camera was; None is what the subtitles beside the film say.
     """
 
-    def __init__(self, path: Path, fps: float | None = None, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(
+        self,
+        address: str,
+        fps: float | None = None,
+        max_pixels: int = MAX_PIXELS,
+        shown: str | None = None,
+        track: Track | None = None,
+    ) -> None:
         """A source of this file, which is not touched yet."""
-        self.path = path
+        self.address = address
+        self.shown = shown or address
         self.fps = fps
         self.max_pixels = max_pixels
+        self.track = track
 
     def frames(self, report: Report) -> Iterator[Captured]:
         """Frames in the order of showing, turned upright."""
         opened_unix_ns = time.time_ns()
         try:
-            container = av.open(str(self.path))
+            # By its protocol, or a colon in a file's name would be taken for one.
+            remote = "://" in self.address
+            container = av.open(
+                self.address if remote else f"file:{self.address}",
+                timeout=_SILENT_S if remote else None,
+            )
         except (av.FFmpegError, OSError) as error:
-            report(PictureError(f"{self.path}: can't be opened as a video: {_why(error)}"))
+            report(PictureError(f"{self.shown}: can't be opened as a video: {reason(error)}"))
             return
         with container:
             if not container.streams.video:
-                report(PictureError(f"{self.path}: holds no video stream; expected a video file"))
+                report(PictureError(f"{self.shown}: holds no video stream; expected a video file"))
                 return
-            seen = _Seen()
+            seen, track = _Seen(), self._track(report)
+            stem = PurePath(self.shown).name
             index, due_s, begin_s = 0, 0.0, time.perf_counter()
             for frame in self._decode(container, seen):
                 # A codec that changes its size in the middle is held to the limit as well.
-                if frame.width * frame.height > self.max_pixels:
-                    seen.problem = (
-                        f"{frame.width}x{frame.height} is over the limit of "
-                        f"{self.max_pixels / 1e6:g} Mpx (--max-pixels)"
-                    )
+                if problem := over_the_limit(frame.width, frame.height, self.max_pixels):
+                    seen.problem = problem
                     break
                 at_s = seen.place(frame)
                 # Half a frame's grace, or rounded time stamps would skip every other frame.
@@ -65,15 +84,26 @@ class VideoSource:
                     if at_s + 0.5 * seen.frame_s < due_s:
                         continue
                     due_s = max(due_s + 1 / self.fps, at_s)
-                name = f"{self.path.name}@{at_s:.3f}s"
-                upright = _upright(frame)
+                name = f"{stem}@{at_s:.3f}s"
+                rgb = upright(frame)
                 read_ms = (time.perf_counter() - begin_s) * 1e3
                 captured_unix_ns = opened_unix_ns + int(at_s * NS_PER_S)
-                yield Captured(upright, captured_unix_ns, name, index, read_ms)
+                telemetry = None if track is None else track.at(at_s)
+                yield Captured(rgb, captured_unix_ns, name, index, read_ms, telemetry)
                 index, begin_s = index + 1, time.perf_counter()
             problem = seen.verdict()
         if problem:
-            report(PictureError(f"{self.path}: {problem}; {seen.frames} frames could be decoded"))
+            report(PictureError(f"{self.shown}: {problem}; {seen.frames} frames could be decoded"))
+
+    def _track(self, report: Report) -> Track | None:
+        if self.track is not None or "://" in self.address:
+            return self.track
+        beside = subtitles_of(Path(self.address))
+        try:
+            return None if beside is None else read_srt(beside)
+        except UsageError as error:  # nobody asked for them by name: the film is still good
+            report(PictureError(str(error)))
+            return None
 
     def _decode(
         self, container: av.container.InputContainer, seen: _Seen
@@ -84,18 +114,15 @@ class VideoSource:
         stream.codec_context.thread_count = 1
         seen.expect(container, stream)
         size = stream.codec_context
-        if size.width * size.height > self.max_pixels:
-            seen.problem = (
-                f"{size.width}x{size.height} is over the limit of {self.max_pixels / 1e6:g} Mpx "
-                "(--max-pixels)"
-            )
+        if problem := over_the_limit(size.width, size.height, self.max_pixels):
+            seen.problem = problem
             return
         packets = container.demux(stream)
         while True:
             try:
                 packet = next(packets, None)
             except (av.FFmpegError, OSError) as error:
-                seen.problem = f"can't be read to its end ({_why(error)})"
+                seen.problem = f"can't be read to its end ({reason(error)})"
                 return
             if packet is None:
                 return
@@ -103,7 +130,7 @@ class VideoSource:
                 decoded = packet.decode()
             except (av.FFmpegError, OSError) as error:
                 seen.broken += 1
-                seen.broken_why = _why(error)
+                seen.broken_why = reason(error)
                 continue
             for frame in decoded:
                 seen.frames += 1
@@ -170,11 +197,20 @@ class _Seen:
         return ", ".join(wrong)
 
 
-def _upright(frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
+def over_the_limit(width: int, height: int, max_pixels: int) -> str:
+    """What is wrong with a frame's size, or nothing."""
+    if width * height <= max_pixels:
+        return ""
+    return f"{width}x{height} is over the limit of {max_pixels / 1e6:g} Mpx (--max-pixels)"
+
+
+def upright(frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
+    """A decoded frame as 8-bit RGB, turned as its container says."""
     turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
 
 
-def _why(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What ffmpeg says of an error, without the address, which may hold a password."""
     text = getattr(error, "strerror", None) or str(error)
     return " ".join(str(text).split()) or type(error).__name__

@@ -33,9 +33,9 @@ from sparsight.wire import (
     unpack_cloud_message,
     unpack_device_message,
 )
+from sparsight_edge.backoff import Backoff
 from sparsight_edge.spool.spool import Spool
 from sparsight_edge.uplink.acks import Acks
-from sparsight_edge.uplink.backoff import Backoff
 from sparsight_edge.uplink.ledger import Ledger
 from sparsight_edge.uplink.wires import CallEnd, Wires
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 
 from sparsight.errors import SparsightError
 from sparsight.wire import Hello
+from sparsight_edge.backoff import Backoff
 from sparsight_edge.spool.spool import Spool
 from sparsight_edge.uplink.acks import Acks
-from sparsight_edge.uplink.backoff import Backoff
 from sparsight_edge.uplink.channel import Endpoint
 from sparsight_edge.uplink.ledger import Ledger, UplinkStats
 from sparsight_edge.uplink.stream import Answered, Ended, Stream, StreamSettings

@@ -55,6 +55,11 @@ class Telemetry:
             if value is not None:
                 require_range(f"telemetry.{field.name}", value, *_TELEMETRY_RANGES[field.name])
 
+    def known(self) -> dict[str, float]:
+        """What is known, by name."""
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {name: value for name, value in values if value is not None}
+
 
 _TELEMETRY_RANGES = {
     "lat_deg": (-90, 90),

@@ -21,6 +21,7 @@ def test_pycocotools_reads_it(tmp_path: Path) -> None:
         coco = COCO(str(tmp_path / "all.json"))
     assert [coco.imgs[i]["file_name"] for i in (1, 2, 3)] == [f"drone-1/1/{n}" for n in (0, 1, 3)]
     assert (coco.imgs[1]["width"], coco.imgs[1]["height"]) == (1920, 1080)
+    assert [coco.imgs[i]["telemetry"] for i in (1, 2)] == [None, {"lat_deg": 48.1}]
     first = coco.anns[1]
     assert first["bbox"] == [0, 1, 11, 20] and first["area"] == 220
     assert first["score"] == pytest.approx(0.9)

@@ -1,6 +1,6 @@
 import pytest
 
-from sparsight_edge.uplink.backoff import Backoff
+from sparsight_edge.backoff import Backoff
 
 
 def test_waits_double_up_to_the_cap_and_begin_anew() -> None:
