@@ -6,7 +6,7 @@
 onnxruntime's static quantisation (QDQ, a scale a channel) writes the graph. Weights rounded to few
 bits shift the mean of what a convolution gives, since what it sees after a ReLU6 has a mean; the
 shift is known beforehand and taken out of the biases (arXiv 1906.04721, §4.2). Without it a graph
-that is right in AP marked 9 % more cells and sent 9 % more bytes; it gains 3 to 4 dB of P3.
+that is right in AP marked 9 % more cells and sent 9 % more bytes; it gains 1 to 3 dB of P3.
 
 Two kinds, since no file is good for both (design runtimes.md §1 and §2):
 

@@ -6,7 +6,7 @@
     fp16     float        half   half     half    half           all of it half      float
     int8     float       float, all three int8    int8           look int8, the rest of it float
 
-Integers cost accuracy where the device half is narrow: the first three convolutions lose 6 dB of P3
+Integers cost accuracy where the device half is narrow: the first three convolutions lose 5 dB of P3
 and are hardly quicker (a depthwise one after an unnormalised picture), the seeker's 13x13 is three
 times slower in integers, and what is left of it and of the analysis takes 4 % of the time
 (docs/LOG.md, 2026-11-28). The division by steps is exact to the last bit or changes latents.
