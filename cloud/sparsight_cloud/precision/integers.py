@@ -24,7 +24,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -107,6 +107,7 @@ def _quantised(
     before, after = folder / "float.onnx", folder / "quantised.onnx"
     before.write_bytes(model.SerializeToString())
     symmetric = target == "int8-trt"
+    extra: dict[str, Any]
     if symmetric:
         extra = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
     else:

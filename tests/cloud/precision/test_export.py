@@ -112,7 +112,7 @@ def test_depthwise_sums_do_not_overflow_here(side: int) -> None:
     channels = 48
     weight = np.full((channels, 1, side, side), 127, np.int8)
     weight[1::2] = -127
-    constants = {
+    constants: dict[str, np.ndarray] = {
         "one": np.array(1, np.float32),
         "zero": np.array(0, np.uint8),
         "ones": np.ones(channels, np.float32),

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from sparsight.bundle import EDGE, Bundle, open_bundle, rewrite
+from sparsight.cli import build_app
+from sparsight.cli import run as run_line
 from sparsight.errors import BundleError, UsageError
 from sparsight_edge.engine.choose import build_engine, open_engine, open_tensorrt
 from sparsight_edge.engine.cuda import Cuda, CudaRuntime
@@ -158,6 +160,21 @@ def test_who_is_chosen(bundle: Bundle, tmp_path: Path) -> None:
         build_engine(x86, tmp_path, SmallTensorRt(), SmallCuda())
     with pytest.raises(UsageError, match="int8-x86, which TensorRT does not take"):
         open_engine(x86, 0, "tensorrt", plans=tmp_path)
+
+
+def test_build_as_typed_where_there_is_no_gpu(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = ["edge", "build", "--bundle", str(bundle.folder), "--plans", str(tmp_path / "plans")]
+    try:
+        CudaRuntime()
+    except UsageError:
+        assert run_line(build_app(), typed) == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert re.search("TensorRT is not installed|needs more packages|no GPU", said)
+        assert not (tmp_path / "plans").exists()
+    else:
+        pytest.skip("there is a GPU here")
 
 
 def test_openvino_is_chosen_by_name(bundle: Bundle) -> None:
