@@ -15,7 +15,7 @@ setup: $(STAMP)  ## a virtual environment in .venv with everything in it
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "sparsight needs Python 3.10 or newer; set PYTHON=/path/to/it")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[edge,cloud,train,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[edge,openvino,cloud,train,trt-ci,dev]'
 	@touch $@
 
 demo: setup  ## two cameras through a local cloud with Ray and mTLS, into demo/

@@ -16,6 +16,7 @@ from sparsight_cloud.commands.data import data_app
 from sparsight_cloud.commands.detect import detect
 from sparsight_cloud.commands.evaluate import evaluate
 from sparsight_cloud.commands.pki import pki_app
+from sparsight_cloud.commands.precision import export, precisions
 from sparsight_cloud.commands.train import train
 
 EXTRA = "cloud"
@@ -40,6 +41,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "eval": evaluate,
     "train": train,
 }
+BUNDLE_COMMANDS: dict[str, Callable[..., None]] = {
+    "build": build,
+    "export": export,
+    "precisions": precisions,
+}
 GROUPS = {
     "bench": bench_app,
     "cloud": cloud_app,
@@ -60,6 +66,8 @@ def register(app: typer.Typer) -> None:
     require_extra(EXTRA, NEEDS, [*COMMANDS, *GROUPS])
     for name, command in COMMANDS.items():
         app.command(name)(command)
-    group_of(app, "bundle").command("build")(build)
+    bundles = group_of(app, "bundle")
+    for name, command in BUNDLE_COMMANDS.items():
+        bundles.command(name)(command)
     for name, group in GROUPS.items():
         app.add_typer(group, name=name)

@@ -111,7 +111,20 @@ def run(
     max_pixels: Annotated[
         int | None, typer.Option(min=1, help="The most pixels a frame may have; 200 million.")
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of the engine.")] = 1,
+    engine: Annotated[
+        Literal["auto", "onnx", "openvino", "tensorrt"],
+        typer.Option(
+            help="What runs the network. auto: TensorRT where `edge build` was run, else "
+            "onnxruntime; openvino needs the extra of its name."
+        ),
+    ] = "auto",
+    plans: Annotated[
+        Path | None,
+        typer.Option(help="Folder of built TensorRT engines; the user's cache without."),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(min=1, max=256, help="Threads of an engine on the CPU.")
+    ] = 1,
     drain_s: Annotated[
         float, typer.Option(min=0, help="At the end, how long to wait while no answer comes.")
     ] = 60.0,
@@ -155,7 +168,7 @@ def run(
     FrameKey(name, 0, 0)  # a name that can't be sent is refused before anything is made with it
     # Pillow warns of damaged metadata that it then does without.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\b")
-    model = EdgeModel.load(bundle, rate, threads)
+    model = EdgeModel.load(bundle, rate, threads, engine, plans)
     model.warm()
     plan = Plan(
         source=source,
@@ -182,6 +195,34 @@ def run(
     code = run_session(plan, Console(stderr=True), Console(), machine=as_json)
     if code:
         raise typer.Exit(code)
+
+
+@edge_app.command("build")
+def build(
+    bundle: Annotated[Path, typer.Option(help="Folder of the bundle, in fp16, int8-trt or fp32.")],
+    plans: Annotated[
+        Path | None,
+        typer.Option(help="Folder of built TensorRT engines; the user's cache without."),
+    ] = None,
+) -> None:
+    """Build a bundle's TensorRT engine on this device.
+
+    Takes minutes, once for each graph, TensorRT and GPU; what is there is not built again. Then
+    `edge run` takes it by itself.
+
+    Examples:
+        sparsight edge build --bundle models/fp16
+    """
+    from sparsight.bundle import open_bundle
+    from sparsight.errors import BundleError
+    from sparsight_edge.engine.choose import build_engine
+    from sparsight_edge.engine.trt_plan import default_plans
+
+    opened = open_bundle(bundle)
+    if not opened.manifest.rates:
+        raise BundleError(f"{bundle}: this bundle has no device half (no rates in its manifest)")
+    file, new = build_engine(opened, plans or default_plans())
+    typer.echo(f"{file}: {'built' if new else 'was there already'}")
 
 
 def register(app: typer.Typer) -> None:

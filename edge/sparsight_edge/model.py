@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from sparsight.bundle import EDGE, TABLES, open_bundle
+from sparsight.bundle import TABLES, open_bundle
 from sparsight.codec.cut import cut_frame
 from sparsight.codec.payload import encode
 from sparsight.codec.tables import Tables
@@ -24,8 +24,8 @@ from sparsight.geometry import Letterbox
 from sparsight.pictures import letterbox
 from sparsight.settings import DetectSettings
 from sparsight.slicer import slice_heat
+from sparsight_edge.engine.choose import EngineName, open_engine
 from sparsight_edge.engine.engine import Engine, Maps
-from sparsight_edge.engine.onnx import OnnxEngine
 
 WARM_PX = 256
 """Side of the frame that a loaded model is warmed with."""
@@ -51,7 +51,7 @@ class EdgeModel:
     """A bundle's device half at one rate.
 
     Attributes:
-        bundle_id: Names the bundle in every payload.
+        bundle_id: Names the bundle to the cloud (`Manifest.cloud_id`), in every payload.
         classes: Names of the classes, in the order of labels.
         rate: Index of the quality level, 0 the finest.
         settings: How frames are scaled and cut.
@@ -67,17 +67,26 @@ class EdgeModel:
     tables: Tables
 
     @classmethod
-    def load(cls, folder: Path, rate: int | None = None, threads: int = 1) -> EdgeModel:
+    def load(
+        cls,
+        folder: Path,
+        rate: int | None = None,
+        threads: int = 1,
+        engine: EngineName = "auto",
+        plans: Path | None = None,
+    ) -> EdgeModel:
         """Load a bundle; every file of it is checked first.
 
         Args:
             folder: The bundle.
             rate: Index of the quality level, 0 the finest; None is `Manifest.default_rate`.
-            threads: Of the engine.
+            threads: Of an engine on the CPU.
+            engine: Which one (`engine.choose`).
+            plans: Where TensorRT engines are kept; None is the user's cache.
 
         Raises:
             BundleError: It is missing, damaged, or has no device half.
-            UsageError: It has no such rate.
+            UsageError: It has no such rate, or that engine is not there.
         """
         bundle = open_bundle(folder)
         rates = bundle.manifest.rates
@@ -99,11 +108,11 @@ class EdgeModel:
                 f"manifest {len(rates)} of {rates[rate].channels}; write the bundle again"
             )
         return cls(
-            bundle.manifest.id,
+            bundle.manifest.cloud_id,
             bundle.manifest.classes,
             rate,
             bundle.manifest.detect_settings(),
-            OnnxEngine(folder / EDGE, np.array(rates[rate].steps, np.float32), threads),
+            open_engine(bundle, rate, engine, threads, plans),
             tables,
         )
 

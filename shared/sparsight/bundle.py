@@ -9,6 +9,10 @@
 
 The id is the hash of the manifest without the id; nothing in a bundle is a pickle. A bundle without
 rates has no bottleneck: it detects in one process and has no last two files.
+
+Devices and clouds name a bundle to each other by its `cloud_id`, the hash of what an answer depends
+on behind the wire. A bundle that was exported at another precision, or got a new card, has another
+id and the same `cloud_id`: whoever serves one of them serves the devices of all.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -33,6 +37,9 @@ FORMAT = 4
 MANIFEST, MODEL, WEIGHTS, CARD = "manifest.json", "model.yaml", "cloud.safetensors", "card.md"
 EDGE, TABLES = "edge.onnx", "tables.npz"
 MANIFEST_BYTES_MAX = 1 << 20
+
+Precision = Literal["fp32", "fp16", "int8-x86", "int8-trt"]
+"""What a device half computes in: written into its graph, never a setting of the engine."""
 
 _Step = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Steps = Annotated[tuple[_Step, ...], Field(min_length=1, max_length=256)]
@@ -83,6 +90,7 @@ class Manifest(BaseModel):
         patch_hw: Height and width of a patch, in cells.
         mark: Heat that makes a cell worth the head; 0 marks all.
         halo: Marks that a field beside a patch needs around it to be sent coarsely; 0 for none.
+        precision: What the device half computes in.
         rates: Quality levels of the codec, finest first; none without a bottleneck.
         sha256: Hash of every other file of the bundle, by name.
         id: Hash of all of the above.
@@ -100,6 +108,7 @@ class Manifest(BaseModel):
     patch_hw: tuple[int, int] = (16, 16)
     mark: float = Field(ge=0, le=1)
     halo: int = Field(0, ge=0, le=HALO_MAX)
+    precision: Precision = "fp32"
     rates: tuple[Rate, ...] = Field((), max_length=16)
     sha256: dict[str, str]
     id: str = ""
@@ -112,6 +121,23 @@ class Manifest(BaseModel):
     def own_id(self) -> str:
         """The id that this manifest must carry."""
         return _id_of(self.model_dump(mode="json"))
+
+    @property
+    def cloud_id(self) -> str:
+        """Hash of what the cloud's half of the bundle answers from.
+
+        Classes, strides, steps, weights and tables: not the device's graph, the slicer, the card
+        or any figure. Payloads and Hellos carry it.
+        """
+        return _hash(
+            {
+                "format": self.format,
+                "classes": self.classes,
+                "strides_px": self.strides_px,
+                "steps": [rate.steps for rate in self.rates],
+                "sha256": {name: self.sha256.get(name, "") for name in (MODEL, WEIGHTS, TABLES)},
+            }
+        )
 
     def detect_settings(self) -> DetectSettings:
         """How the bundle wants to be run."""
@@ -170,6 +196,18 @@ def write_bundle(
         sha256={f: _sha256(folder / f) for f in _files(rates)},
     )
     return _sign(folder, manifest)
+
+
+def rewrite(folder: Path, before: Manifest, **changes: Any) -> Manifest:
+    """Vouch anew for a bundle whose files were changed on purpose.
+
+    Args:
+        folder: The files as they are to be.
+        before: The manifest they had.
+        changes: Fields of it that have other values now.
+    """
+    hashes = {name: _sha256(folder / name) for name in before.sha256}
+    return _sign(folder, before.model_copy(update={"sha256": hashes, **changes}))
 
 
 def with_figures(folder: Path, figures: Sequence[tuple[float, float, float]]) -> Manifest:
@@ -288,9 +326,11 @@ def _read_manifest(folder: Path) -> Manifest:
 
 
 def _id_of(content: dict[str, Any]) -> str:
-    text = json.dumps(
-        {k: v for k, v in content.items() if k != "id"}, sort_keys=True, separators=(",", ":")
-    )
+    return _hash({k: v for k, v in content.items() if k != "id"})
+
+
+def _hash(content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -54,6 +54,8 @@ def show(
     table.add_row("patches", f"{height}x{width} cells, threshold {manifest.threshold:g}")
     table.add_row("head", f"where the heat is {manifest.mark:g} or more")
     if manifest.rates:
+        table.add_row("device half", manifest.precision)
+        table.add_row("cloud half", f"{manifest.cloud_id[:12]}, on the wire")
         table.add_row("devices send", f"rate {manifest.default_rate}, unless told another")
     for name in manifest.sha256:
         size_kb = (bundle.folder / name).stat().st_size / 1e3

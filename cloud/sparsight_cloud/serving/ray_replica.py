@@ -58,7 +58,7 @@ class Model:
         return cls(
             partial(_load_bundles, [bundle.folder for bundle in bundles]),
             Serves(
-                bundles={bundle.manifest.id: bundle.manifest.classes for bundle in bundles},
+                bundles={bundle.manifest.cloud_id: bundle.manifest.classes for bundle in bundles},
                 codec_versions=frozenset({VERSION}),
             ),
         )

@@ -41,9 +41,9 @@ class BundleReplica:
             limits: Payloads beyond these are refused.
         """
         self._limits = limits or PayloadLimits()
-        self._halves = {half.manifest.id[: 2 * BUNDLE_BYTES]: half for half in halves}
+        self._halves = {half.manifest.cloud_id[: 2 * BUNDLE_BYTES]: half for half in halves}
         self.serves = Serves(
-            bundles={half.manifest.id: half.manifest.classes for half in halves},
+            bundles={half.manifest.cloud_id: half.manifest.classes for half in halves},
             codec_versions=frozenset({VERSION}),
         )
 
@@ -73,7 +73,7 @@ class BundleReplica:
             mine = [one for one in sound if one.half is half]
             found = half.run([one.arrived for one in mine])
             for one, detections in zip(mine, found, strict=True):
-                answers[one.place] = Answered(detections, half.manifest.id)
+                answers[one.place] = Answered(detections, half.manifest.cloud_id)
         return [answer for answer in answers if answer is not None]
 
     def _read(self, place: int, frame: FrameFeatures) -> _Sound | Refused:

@@ -6,12 +6,15 @@ image [h, w, 3] ── stem ─┬─ seeker ───> heat    [h/8, w/8]      
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int8, UInt8
 
+from sparsight.errors import BundleError
 from sparsight.geometry import ALIGN_CELLS, CELL_PX
 
 INPUT_STEP_PX = CELL_PX * ALIGN_CELLS
@@ -48,3 +51,53 @@ class Engine(Protocol):
             BundleError: The graph failed, or what came out is not what it promised.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What every engine holds its graph to.
+
+    Attributes:
+        file: The graph, for messages.
+        steps: Of each zone, the step size of each channel of the latents.
+    """
+
+    file: Path
+    steps: Float32[np.ndarray, "3 k"]
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.steps).all() and (self.steps > 0).all()):
+            raise BundleError(
+                f"{self.file}: step sizes must be finite and above 0, got {self.steps}"
+            )
+
+    def shapes(self, image: UInt8[np.ndarray, "h w 3"]) -> dict[str, tuple[int, ...]]:
+        """Shapes of the outputs for an input.
+
+        Raises:
+            ValueError: The input is not letterboxed.
+        """
+        height, width = image.shape[:2]
+        if height % INPUT_STEP_PX or width % INPUT_STEP_PX or not image.size:
+            raise ValueError(f"expected multiples of {INPUT_STEP_PX} px, got {width}x{height}")
+        return {
+            "heat": (1, height // CELL_PX, width // CELL_PX),
+            "latents": (1, *self.steps.shape, height // LATENT_PX, width // LATENT_PX),
+        }
+
+    def maps(self, image: UInt8[np.ndarray, "h w 3"], found: Mapping[str, np.ndarray]) -> Maps:
+        """What came out for an input, held against what should.
+
+        Raises:
+            BundleError: It is of another shape or type.
+        """
+        kinds = {"heat": np.dtype(np.float32), "latents": np.dtype(np.int8)}
+        for name, want in self.shapes(image).items():
+            got, kind = found[name], kinds[name]
+            if got.shape != want or got.dtype != kind:
+                raise BundleError(
+                    f"{self.file}: expected {name} of shape {list(want)} and type {kind} for an "
+                    f"input of {image.shape[1]}x{image.shape[0]} px, got {list(got.shape)} of "
+                    f"{got.dtype}; it was exported for another model"
+                )
+        return Maps(found["heat"][0], found["latents"][0])

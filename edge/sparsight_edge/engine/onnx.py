@@ -14,19 +14,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from sparsight.errors import BundleError
-from sparsight.geometry import CELL_PX
 from sparsight.graph import Graph
-from sparsight_edge.engine.engine import INPUT_STEP_PX, LATENT_PX, Maps
+from sparsight_edge.engine.engine import Contract, Maps
 
 
 class OnnxEngine:
-    """A graph in onnxruntime, on the CPU.
-
-    Attributes:
-        file: The graph.
-        steps: Of each zone, the step size of each channel of the latents.
-    """
+    """A graph in onnxruntime, on the CPU."""
 
     def __init__(self, file: Path, steps: Float32[np.ndarray, "z k"], threads: int = 1) -> None:
         """Load a graph.
@@ -40,27 +33,12 @@ class OnnxEngine:
         Raises:
             BundleError: The file is missing, no graph, or not one with this contract.
         """
-        self.file = file
-        self.steps = np.ascontiguousarray(steps)
-        if not (np.isfinite(self.steps).all() and (self.steps > 0).all()):
-            raise BundleError(f"{file}: step sizes must be finite and above 0, got {steps}")
-        self._graph = Graph(file, self.steps.shape[1], threads)
+        self._contract = Contract(file, np.ascontiguousarray(steps))
+        self._graph = Graph(file, steps.shape[1], threads)
 
     def run(self, image: UInt8[np.ndarray, "h w 3"]) -> Maps:
         """Look at one frame; see `Engine.run`."""
-        height, width = image.shape[:2]
-        if height % INPUT_STEP_PX or width % INPUT_STEP_PX or not image.size:
-            raise ValueError(f"expected multiples of {INPUT_STEP_PX} px, got {width}x{height}")
-        heat, latents = self._graph.run(
-            ["heat", "latents"], {"image": image[None], "steps": self.steps}
-        )
-        for name, got, want in (
-            ("heat", heat, (1, height // CELL_PX, width // CELL_PX)),
-            ("latents", latents, (1, *self.steps.shape, height // LATENT_PX, width // LATENT_PX)),
-        ):
-            if got.shape != want:
-                raise BundleError(
-                    f"{self.file}: expected {name} of shape {list(want)} for an input of "
-                    f"{width}x{height} px, got {list(got.shape)}; it was exported for another model"
-                )
-        return Maps(heat[0], latents[0])
+        names = list(self._contract.shapes(image))
+        inputs = {"image": image[None], "steps": self._contract.steps}
+        found = dict(zip(names, self._graph.run(names, inputs), strict=True))
+        return self._contract.maps(image, found)

@@ -172,7 +172,7 @@ class Hello(_message.Message):
     epoch: _builtins.int
     """this boot's; frames of earlier ones may still come"""
     bundle_id: _builtins.str
-    """sha256 of the bundle's manifest, 64 hexadecimal digits"""
+    """cloud_id of the bundle's manifest, 64 hexadecimal digits"""
     codec_version: _builtins.int
     """of the payloads"""
     @_builtins.property

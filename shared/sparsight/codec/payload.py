@@ -2,7 +2,7 @@
 
     "SPYL"  magic                                             4
     u8      version                                           1
-    8 bytes first bytes of the bundle's id                    8
+    8 bytes first bytes of the bundle's cloud_id              8
     u8  x2  rate; marks that a field of the halo needs        2    0: no halo
     u16 x2  height, width of the P3 map, in fields            4    a field is 4x4 cells
     u8  x2  height, width of a patch, in fields               2
@@ -124,7 +124,7 @@ def encode(frame: CodedFrame, tables: Tables, bundle_id: str) -> bytes:
     Args:
         frame: What to code.
         tables: Of the bundle.
-        bundle_id: Id of the bundle, at least 16 hex digits.
+        bundle_id: `Manifest.cloud_id` of the bundle, at least 16 hex digits.
 
     Raises:
         UsageError: The frame doesn't fit itself, the tables or what readers put up with, or the id

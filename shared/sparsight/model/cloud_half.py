@@ -85,7 +85,9 @@ class CloudHalf:
         low = torch.zeros(
             *self.codec.steps_of(0).shape, *(v >> LATENT_LEVEL for v in grid_hw), dtype=torch.int8
         )
-        payload = encode(self.codec.code_latents(low, kept, 0), self.codec.tables, self.manifest.id)
+        payload = encode(
+            self.codec.code_latents(low, kept, 0), self.codec.tables, self.manifest.cloud_id
+        )
         box = Letterbox.fit((WARM_PX, WARM_PX), WARM_PX)
         self.run([Arrived(decode(payload, self.codec.tables), box)])
 

@@ -125,6 +125,16 @@ class Detector:
         codec = FrameCodec.of(bundle, network.bottleneck)
         return cls(network, settings, manifest=manifest, codec=codec, graph=folder / EDGE)
 
+    def with_graph(self, graph: Path) -> Detector:
+        """The same detector, looking at frames with another graph of its device half.
+
+        Args:
+            graph: An `edge.onnx` of the same weights, at any precision.
+        """
+        return Detector(
+            self.network, self.settings, manifest=self.manifest, codec=self.codec, graph=graph
+        )
+
     @property
     def name(self) -> str:
         """Name of the bundle."""

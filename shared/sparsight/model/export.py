@@ -58,7 +58,8 @@ class EdgeHalf(nn.Module):
         self, image: UInt8[Tensor, "1 h w 3"], steps: Float[Tensor, "z k"]
     ) -> tuple[Float[Tensor, "1 h8 w8"], Int8[Tensor, "1 z k h16 w16"], Float[Tensor, "1 c h8 w8"]]:
         """One letterboxed frame, and the step sizes of each zone at the wanted rate."""
-        p3 = self.units(self.normalise(image.permute(0, 3, 1, 2)))
+        # Floats first: TensorRT takes bytes at its door and turns no axes of them.
+        p3 = self.units(self.normalise(image.float().permute(0, 3, 1, 2)))
         if self.nhwc:
             p3 = p3.permute(0, 3, 1, 2)
         return self.seeker(p3).sigmoid(), quantised(self.analysis(p3), steps), p3

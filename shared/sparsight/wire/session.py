@@ -38,7 +38,8 @@ class Hello:
     Attributes:
         device: The name in the device's certificate.
         epoch: This boot's; frames of earlier ones may still come.
-        bundle_id: The bundle the device runs, 64 hexadecimal digits.
+        bundle_id: The cloud's half that the device codes for (`Manifest.cloud_id`), 64 hexadecimal
+            digits.
         codec_version: Of the payloads.
         streams: Names of this boot's sources, 1 to `STREAMS_MAX`, no two the same.
         wire_version: Of the contract, from 1.

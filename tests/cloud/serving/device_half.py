@@ -25,7 +25,7 @@ class DeviceHalf:
     @property
     def bundle_id(self) -> str:
         assert self._detector.manifest is not None
-        return self._detector.manifest.id
+        return self._detector.manifest.cloud_id
 
     def frame(self, seq: int) -> FrameFeatures:
         detector = self._detector
@@ -42,5 +42,5 @@ class DeviceHalf:
             a_frame(seq),
             letterbox=result.letterbox,
             rate=rate,
-            payload=encode(coded, detector.codec.tables, detector.manifest.id),
+            payload=encode(coded, detector.codec.tables, detector.manifest.cloud_id),
         )

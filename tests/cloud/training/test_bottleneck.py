@@ -131,7 +131,7 @@ def test_its_halves_say_what_it_says_in_one_process(ran: Ran) -> None:
         (result,) = detector.detect([frame], replace(detector.settings, rate=rate))
         sizes.append(result.payload_bytes or 0)
         coded = coded_by(detector, frame, result, rate)
-        data = encode(coded, half.codec.tables, half.manifest.id)
+        data = encode(coded, half.codec.tables, half.manifest.cloud_id)
         assert len(data) == sizes[-1]
         (found,) = half.run([Arrived(decode(data, half.codec.tables), result.letterbox)])
         np.testing.assert_allclose(found.xyxy, result.detections.xyxy, atol=0.01)

@@ -118,7 +118,7 @@ def test_its_halves_say_what_it_says_in_one_process(built: Path, squares: Path) 
     payload = model.code(model.engine.run(model.fit(frame)[1])).payload
     assert len(payload) == result.payload_bytes
     coded = decode(payload, half.codec.tables)
-    assert encode(coded, half.codec.tables, half.manifest.id) == payload
+    assert encode(coded, half.codec.tables, half.manifest.cloud_id) == payload
     (found,) = half.run([Arrived(coded, result.letterbox)])
     np.testing.assert_allclose(found.xyxy, result.detections.xyxy, atol=0.01)
     np.testing.assert_allclose(found.scores, result.detections.scores, atol=1e-4)

@@ -41,7 +41,7 @@ def arrived(detector: Detector, frame: np.ndarray, rate: int = 0) -> Arrived:
     assert latents is not None
     kept = Kept(result.patches, result.heat >= detector.settings.mark, detector.settings.halo)
     coded = detector.codec.code_latents(latents, kept, rate)
-    data = encode(coded, detector.codec.tables, detector.manifest.id)
+    data = encode(coded, detector.codec.tables, detector.manifest.cloud_id)
     assert len(data) == result.payload_bytes
     return Arrived(decode(data, detector.codec.tables), result.letterbox)
 
@@ -130,10 +130,10 @@ def test_what_does_not_fit_is_refused(
         half.run([Arrived(one.coded, other)])
     with pytest.raises(UsageError, match="rate: expected 0 to 2, the finest first, got 3"):
         detector.detect(FRAMES[:1], dataclasses.replace(detector.settings, rate=3))
-    data = encode(one.coded, Tables.load(split_bundle / TABLES), half.manifest.id)
-    assert peek(data).bundle_prefix == half.manifest.id[:16]
+    data = encode(one.coded, Tables.load(split_bundle / TABLES), half.manifest.cloud_id)
+    assert peek(data).bundle_prefix == half.manifest.cloud_id[:16]
     manifest = write_split_bundle(tmp_path / "other", seed=4)
-    assert manifest.id != half.manifest.id
+    assert manifest.cloud_id != half.manifest.cloud_id
     graph = tmp_path / "other" / EDGE
     graph.write_bytes((split_bundle / EDGE).read_bytes())
     with pytest.raises(BundleError, match=r"edge\.onnx: was changed or damaged"):

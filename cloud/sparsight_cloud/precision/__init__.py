@@ -1,0 +1,1 @@
+"""The device half at other precisions: exported, checked, and judged side by side."""
