@@ -52,7 +52,7 @@ def in_integers(
     model: onnx.ModelProto,
     target: Target,
     images: Sequence[Image],
-    steps: Float32[np.ndarray, "3 k"],
+    steps: Float32[np.ndarray, "z k"],
     console: Console,
 ) -> onnx.ModelProto:
     """A graph of the same contract, most of it in integers.

@@ -79,7 +79,7 @@ def about(
     stamp["versions"] |= {name: _version(name) for name in STAMPED}
     stamp["versions"] |= {"libavif": features.version("avif"), "libwebp": features.version("webp")}
     return {
-        "bundle": {"name": manifest.name, "id": manifest.id},
+        "bundle": {"name": manifest.name, "id": manifest.id, "cloud_id": manifest.cloud_id},
         "pixel_bundle": tuned and {"name": tuned.name, "id": tuned.id},
         "annotations": annotations,
         "settings": asdict(settings),

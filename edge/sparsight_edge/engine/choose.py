@@ -147,7 +147,7 @@ def _graph(bundle: Bundle) -> Path:
     return bundle.folder / EDGE
 
 
-def _steps(bundle: Bundle, rate: int) -> Float32[np.ndarray, "3 k"]:
+def _steps(bundle: Bundle, rate: int) -> Float32[np.ndarray, "z k"]:
     return np.array(bundle.manifest.rates[rate].steps, np.float32)
 
 

@@ -63,7 +63,7 @@ class Contract:
     """
 
     file: Path
-    steps: Float32[np.ndarray, "3 k"]
+    steps: Float32[np.ndarray, "z k"]
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.steps).all() and (self.steps > 0).all()):

@@ -25,7 +25,7 @@ _INPUTS, _OUTPUTS = ("image", "steps"), ("heat", "latents")
 class OpenVinoEngine:
     """A graph in OpenVINO, on the CPU."""
 
-    def __init__(self, file: Path, steps: Float32[np.ndarray, "3 k"], threads: int = 1) -> None:
+    def __init__(self, file: Path, steps: Float32[np.ndarray, "z k"], threads: int = 1) -> None:
         """Load a graph.
 
         Args:

@@ -57,7 +57,7 @@ class TensorRtEngine:
     def __init__(
         self,
         file: Path,
-        steps: Float32[np.ndarray, "3 k"],
+        steps: Float32[np.ndarray, "z k"],
         plan: bytes,
         trt: TensorRt,
         cuda: Cuda,

@@ -71,6 +71,7 @@ def changes(start: Path) -> dict[str, object]:
     """What makes the run of `scenes` one of a bottleneck."""
     return {
         "stage": "bottleneck",
+        "patches": {"cells": [8, 12], "halo": DETECT.halo},
         "model": {"start": str(start)},
         "codec": CODEC,
         "optimiser": {"lr": 1e-3, "warmup_steps": 3, "ema": 0.9},

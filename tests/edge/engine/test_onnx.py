@@ -12,7 +12,7 @@ from sparsight_edge.engine.onnx import OnnxEngine
 
 from ..small.graphs import write_graph  # noqa: TID252
 
-STEPS = np.array([[1, 2, 4, 8], [2, 4, 8, 16], [3, 5, 7, 9]], np.float32)
+STEPS = np.array([[1, 2, 4, 8], [2, 4, 8, 16], [3, 5, 7, 9], [4, 8, 9, 6]], np.float32)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_the_steps_are_the_rates(graph: Path) -> None:
 def test_the_channels_may_be_left_open(tmp_path: Path) -> None:
     write_graph(tmp_path / "edge.onnx", fixed_channels=False)
     maps = OnnxEngine(tmp_path / "edge.onnx", STEPS).run(picture(32, 32))
-    assert maps.latents.shape == (3, 4, 2, 2)
+    assert maps.latents.shape == (4, 4, 2, 2)
 
 
 def test_a_missing_or_damaged_graph_is_named(graph: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_foreign_graph_is_refused_when_it_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="has 3 channels of latents, the bundle's rate has 4"):
         OnnxEngine(file, STEPS)
     write_graph(file, zones=2)
-    with pytest.raises(BundleError, match="has 2 zones of latents, the bundle's rate has 3"):
+    with pytest.raises(BundleError, match="has 2 zones of latents, the bundle's rate has 4"):
         OnnxEngine(file, STEPS)
 
 
@@ -108,7 +108,7 @@ def test_it_tells_nobody(graph: Path, tmp_path: Path) -> None:
     del environment["ORT_DISABLE_TELEMETRY"]
     use = (
         "import numpy as np, pathlib, sys; from sparsight_edge.engine.onnx import OnnxEngine; "
-        "OnnxEngine(pathlib.Path(sys.argv[1]), np.ones((3, 4), np.float32))"
+        "OnnxEngine(pathlib.Path(sys.argv[1]), np.ones((4, 4), np.float32))"
     )
     subprocess.run([sys.executable, "-c", use, str(graph)], env=environment, check=True)
     assert list(told.iterdir()) == []

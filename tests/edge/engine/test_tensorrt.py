@@ -23,7 +23,7 @@ from ..small.bundles import write_small_bundle  # noqa: TID252
 from ..small.gpu import SmallCuda, SmallTensorRt  # noqa: TID252
 from ..small.graphs import write_graph  # noqa: TID252
 
-STEPS = np.array([[1, 2, 4, 8], [2, 4, 8, 16], [3, 5, 7, 9]], np.float32)
+STEPS = np.array([[1, 2, 4, 8], [2, 4, 8, 16], [3, 5, 7, 9], [4, 8, 9, 6]], np.float32)
 
 
 @pytest.fixture

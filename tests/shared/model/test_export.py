@@ -48,7 +48,7 @@ def test_heat_and_latents_are_those_of_torch(
     apart = np.abs(latents.astype(int) - want.numpy())
     assert apart.max() <= 1  # on the edge between two integers either will do
     assert (apart > 0).mean() < 2e-3
-    assert latents.shape == (1, 3, CHANNELS, hw[0] // 16, hw[1] // 16)
+    assert latents.shape == (1, ZONES, CHANNELS, hw[0] // 16, hw[1] // 16)
     assert np.unique(latents).size > 3
 
 
