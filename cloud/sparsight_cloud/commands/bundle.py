@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.progress import track
 
 from sparsight.errors import UsageError
-from sparsight.settings import DetectSettings
 
 if TYPE_CHECKING:
     from sparsight.bundle import Manifest
+    from sparsight.settings import DetectSettings
     from sparsight_cloud.training.config import TrainConfig
 
 FRAMES = 120
@@ -35,7 +35,7 @@ class Asked:
     patch: int | None = None
     mark: float | None = None
 
-    def of(self, detect: DetectSettings) -> DetectSettings:
+    def of(self, detect: "DetectSettings") -> "DetectSettings":
         """Settings with it."""
         cut = detect.slicer
         return replace(
@@ -81,6 +81,7 @@ def build(
 
         sparsight bundle build codec.yaml --out bundles/mine
     """
+    from sparsight.settings import DetectSettings
     from sparsight_cloud.training.config import find_config, load_config
     from sparsight_cloud.training.export import bundle_from_checkpoint
     from sparsight_cloud.training.loop import CHECKPOINT
