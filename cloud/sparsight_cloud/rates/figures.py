@@ -84,7 +84,8 @@ class Comparison:
     Attributes:
         frames: How many.
         boxes: Labelled boxes on them, of classes that the bundle knows.
-        reference: AP without any codec, by detector.
+        reference: AP without any codec: on whole frames, on patches (`split`), which rivals are
+            compared at, and on patches with their halo.
         rows: In the order of the plan.
         target_ap: At which rivals are compared; None without a reference.
         ours_bytes: What ours takes there; None if it never comes up to it.

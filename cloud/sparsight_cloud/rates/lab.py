@@ -119,6 +119,19 @@ class Lab:
         split = self.split_alone(look, self.slice(look), box)
         return {"dense": self.dense(look, box), "split": split}
 
+    def uncoded(self, frame: Picture, box: Letterbox) -> dict[str, Detections]:
+        """What the detector finds without a codec: whole, on patches, and on patches with a halo.
+
+        The last sees what the payloads tell of, before it was rounded.
+        """
+        look = self.look(frame)
+        patches = self.slice(look)
+        return {
+            "dense": self.dense(look, box),
+            "split": self.split_alone(look, patches, box, bare=True),
+            "halo": self.split_alone(look, patches, box),
+        }
+
 
 def p3_of(look: Look) -> Float[Tensor, "1 c h w"]:
     """The stem's map of a look without a rate."""

@@ -109,7 +109,7 @@ def shoot(row: Row, prepared: Prepared, lab: Lab, tuned: Lab | None = None) -> S
         case "raw":
             return _raw(row, prepared, lab)
     if row.curve.codec == UNCODED:
-        return Shot(0, lab.judged(prepared.frame, prepared.box))
+        return Shot(0, lab.uncoded(prepared.frame, prepared.box))
     return _ours(row, prepared, lab)
 
 
