@@ -28,6 +28,7 @@ from sparsight_cloud.commands.bundle import build
 from sparsight_cloud.commands.train import train
 from sparsight_cloud.training.bottleneck import (
     BottleneckTask,
+    Ways,
     _steps_for,
     answers_apart,
     fingerprint,
@@ -338,3 +339,16 @@ def test_a_bundle_with_a_bottleneck_is_started_from_without_it(split_bundle: Pat
     assert not torch.equal(
         fresh.bottleneck.analysis.linear.weight, given.bottleneck.analysis.linear.weight
     )
+
+
+def test_bits_are_counted_over_the_cells_of_patches_the_halo_s_among_them() -> None:
+    keep = torch.zeros(2, 8, 12, dtype=torch.bool)
+    keep[:, :4, :4] = True
+    heat = torch.full((2, 8, 12), -9.0)
+    heat[:, 1, 1] = 9.0
+    ways = Ways.drawn(heat, keep, 0.5, 1, (1, 0), np.random.default_rng(0))
+    # A field of 2x2 cells of the latents each, and of the first sample the three fields beside it.
+    assert ways.zones.tolist().count(3) == 12 and len(ways.zones) == 4 + 12 + 4
+    assert float(ways.a_cell(torch.ones(20))) == 20 / 8
+    assert float(ways.a_cell(torch.ones(20), rate=0)) == 20 / 8
+    assert float(ways.a_cell(torch.ones(20), rate=1)) == 0
