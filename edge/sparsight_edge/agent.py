@@ -29,6 +29,7 @@ from sparsight_edge.model import EdgeModel
 from sparsight_edge.progress import Progress
 from sparsight_edge.records import Records
 from sparsight_edge.spool.spool import Spool
+from sparsight_edge.steady import Steady
 from sparsight_edge.timings import Timings
 from sparsight_edge.uplink.uplink import Uplink
 
@@ -122,6 +123,7 @@ class Agent:
         report: Callable[[PictureError], None] = lambda error: None,
         records: Records | None = None,
         outages: Outages | None = None,
+        steady: Steady | None = None,
     ) -> None:
         """An agent that does nothing yet.
 
@@ -135,6 +137,7 @@ class Agent:
             report: Told of frames that can't be had, in the capture thread.
             records: Where frames are written down; None writes nothing.
             outages: The source's ledger, if it is a camera.
+            steady: Holds what does not change; None tells every frame as it is.
         """
         self.source = source
         self.model = model
@@ -145,6 +148,7 @@ class Agent:
         self.report = report
         self.records = records
         self.outages = outages or Outages()
+        self.steady = steady
         self._timings = Timings()
         self._counts = _Counts()
         self._begin_s = time.monotonic()
@@ -302,7 +306,10 @@ class Agent:
     def _code_frames(self) -> None:
         while (one := self._seen.take()) is not None:
             with self._timings.of("slice+encode"):
-                coded = self.model.code(one.maps)
+                maps = one.maps
+                if self.steady is not None:
+                    maps = self.steady.hold(maps, self.model.rate)
+                coded = self.model.code(maps)
                 key = FrameKey(self.spool.device, self.spool.epoch, self.spool.next_seq)
                 message = pack_device_message(
                     FrameFeatures(

@@ -24,6 +24,8 @@ class UplinkStats:
         streams: How often the cloud said welcome.
         sent: Frames that went out, those that went again among them.
         sent_bytes: Their messages.
+        deltas: Those of them that were told by what changed since another one (`reuse`).
+        saved_bytes: What these did not take.
         acknowledged: Frames that the cloud is done with, each once; the refused ones among them.
         refused: Frames that it found bad.
         again: Answers to send the frame later.
@@ -39,6 +41,8 @@ class UplinkStats:
     streams: int = 0
     sent: int = 0
     sent_bytes: int = 0
+    deltas: int = 0
+    saved_bytes: int = 0
     acknowledged: int = 0
     refused: int = 0
     again: int = 0
@@ -74,7 +78,7 @@ class Ledger:
         with self._lock:
             self._stats = replace(self._stats, reason=reason)
 
-    def sent(self, message_bytes: int, in_flight: int) -> None:
+    def sent(self, message_bytes: int, in_flight: int, saved_bytes: int) -> None:
         """A frame went out."""
         with self._lock:
             now = self._stats
@@ -82,6 +86,8 @@ class Ledger:
                 now,
                 sent=now.sent + 1,
                 sent_bytes=now.sent_bytes + message_bytes,
+                deltas=now.deltas + (saved_bytes > 0),
+                saved_bytes=now.saved_bytes + max(0, saved_bytes),
                 in_flight=in_flight,
             )
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from sparsight.codec.tables import Tables
 from sparsight.errors import SparsightError
 from sparsight.wire import Hello
 from sparsight_edge.backoff import Backoff
@@ -54,6 +55,7 @@ class Uplink:
         spool: Spool,
         on_result: Callable[[Answered], None],
         settings: UplinkSettings | None = None,
+        tables: Tables | None = None,
     ) -> None:
         """An uplink that does nothing yet.
 
@@ -63,12 +65,14 @@ class Uplink:
             spool: Where frames come from.
             on_result: Stores an answer; called in the uplink's thread, before it is acknowledged.
             settings: How patient to be.
+            tables: Of the bundle, to tell frames by what changed; None sends all of them whole.
         """
         self.endpoint = endpoint
         self.hello = hello
         self.spool = spool
         self.on_result = on_result
         self.settings = settings or UplinkSettings()
+        self._tables = tables
         self.failure: Exception | None = None
         self._ledger = Ledger()
         self._acks = Acks()
@@ -146,6 +150,7 @@ class Uplink:
                     self.on_result,
                     self._release_held,
                     self.settings.stream,
+                    self._tables,
                 )
                 return stream.run(self._stop)
             finally:
