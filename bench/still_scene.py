@@ -92,7 +92,7 @@ def film(
         noisy = picture + deviation * rng.standard_normal(picture.shape, np.float32)
         quality = (cv2.IMWRITE_JPEG_QUALITY, settings.jpeg)
         _, coded = cv2.imencode(".jpg", np.clip(noisy, 0, 255).astype(np.uint8)[..., ::-1], quality)
-        yield cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1].copy(), boxes.astype(np.float32)
+        yield cv2.cvtColor(cv2.imdecode(coded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), boxes
 
 
 def _paste(

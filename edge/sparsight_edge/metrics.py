@@ -53,6 +53,12 @@ class AgentCollector(Collector):
             f"{PREFIX}_payload_bytes", "Coded bytes of spooled frames", now.payload_bytes
         )
         yield CounterMetricFamily(f"{PREFIX}_sent_bytes", "Messages sent", uplink.sent_bytes)
+        yield CounterMetricFamily(
+            f"{PREFIX}_delta_frames", "Frames sent as changes to others", uplink.deltas
+        )
+        yield CounterMetricFamily(
+            f"{PREFIX}_saved_bytes", "What these did not take", uplink.saved_bytes
+        )
         yield CounterMetricFamily(f"{PREFIX}_streams", "Streams to the cloud", uplink.streams)
         yield CounterMetricFamily(f"{PREFIX}_patches", "Patches of spooled frames", now.patches)
         left = GaugeMetricFamily(f"{PREFIX}_spool_frames", "Frames on disk", labels=["state"])

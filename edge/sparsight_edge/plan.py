@@ -15,6 +15,7 @@ from sparsight_edge.capture.grammar import parse_source
 from sparsight_edge.model import EdgeModel
 from sparsight_edge.settings import CloudGroup, EdgeSettings, needed
 from sparsight_edge.spool.spool import SpoolSettings
+from sparsight_edge.steady import SteadySettings
 from sparsight_edge.uplink.channel import Endpoint
 
 
@@ -34,6 +35,7 @@ class Plan:
         spool: Folder of the spool.
         spool_settings: How much it holds.
         agent: How the agent runs.
+        steady: What counts as no change; None sends all of every frame.
         out: Folder of the records; None for none.
         metrics_port: For Prometheus; None for none.
         metrics_host: Where to listen for it.
@@ -52,6 +54,7 @@ class Plan:
     spool: Path
     spool_settings: SpoolSettings
     agent: AgentSettings
+    steady: SteadySettings | None
     out: Path | None
     metrics_port: int | None
     metrics_host: str
@@ -99,6 +102,9 @@ def make_plan(settings: EdgeSettings) -> Plan:
             newest_wins=newest_wins,
             drain_s=settings.cloud.drain_s,
         ),
+        steady=SteadySettings(settings.still.latents, settings.still.heat)
+        if settings.still.reuse
+        else None,
         out=settings.report.out,
         metrics_port=settings.report.metrics_port,
         metrics_host=settings.report.metrics_host,

@@ -25,6 +25,7 @@ from sparsight_edge.plan import Plan
 from sparsight_edge.progress import Progress
 from sparsight_edge.records import Records
 from sparsight_edge.spool.spool import Spool
+from sparsight_edge.steady import Steady
 from sparsight_edge.summary import (
     left_over,
     status_line,
@@ -80,7 +81,13 @@ def run_session(plan: Plan, people: Console, results: Console, *, machine: bool 
         hello = Hello(
             plan.device, spool.epoch, plan.model.bundle_id, CODEC_VERSION, (plan.agent.stream,)
         )
-        uplink = Uplink(plan.endpoint, hello, spool, records.result if records else _forget)
+        uplink = Uplink(
+            plan.endpoint,
+            hello,
+            spool,
+            records.result if records else _forget,
+            tables=plan.model.tables if plan.steady else None,
+        )
         agent = Agent(
             source,
             plan.model,
@@ -91,6 +98,7 @@ def run_session(plan: Plan, people: Console, results: Console, *, machine: bool 
             report=lambda error: _complain(people, error),
             records=records,
             outages=outages,
+            steady=Steady(plan.steady) if plan.steady else None,
         )
         port = stack.enter_context(
             serve_metrics(agent.progress, plan.metrics_port, plan.metrics_host)

@@ -164,6 +164,24 @@ class SpoolGroup(Group):
     )
 
 
+class StillGroup(Group):
+    """Scenes that hardly change."""
+
+    reuse: Annotated[bool, Flag("--reuse/--no-reuse")] = Field(
+        True,
+        description="Don't send again what did not change. A camera that moves does not notice.",
+    )
+    latents: Annotated[float, Flag("--still-latents")] = Field(
+        0.18,
+        ge=0,
+        le=255,
+        description="What counts as no change: features, mean over a cell's channels, in steps.",
+    )
+    heat: Annotated[float, Flag("--still-heat")] = Field(
+        0.2, ge=0, le=1, description="What counts as no change: object probability of a cell."
+    )
+
+
 class ReportGroup(Group):
     """What it tells."""
 
@@ -186,6 +204,7 @@ class EdgeSettings(BaseModel):
         cloud: Where it goes, and who this device is.
         model: The network, and what runs it.
         spool: Frames on disk until they are answered.
+        still: Scenes that hardly change.
         report: What it tells.
     """
 
@@ -195,6 +214,7 @@ class EdgeSettings(BaseModel):
     cloud: CloudGroup = CloudGroup()
     model: ModelGroup = ModelGroup()
     spool: SpoolGroup = SpoolGroup()
+    still: StillGroup = StillGroup()
     report: ReportGroup = ReportGroup()
 
 

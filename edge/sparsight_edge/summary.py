@@ -67,6 +67,7 @@ def summary_table(now: Progress) -> Table:
         *((f"frames {name}", str(count)) for name, count in _troubles(now).items() if count),
         *_camera_rows(now.camera),
         ("payload bytes a frame", _per(now.payload_bytes, spool.appended, "{:.0f}")),
+        *_reuse_rows(now),
         ("patches a frame", _per(now.patches, spool.appended, "{:.1f}")),
         ("round trip, ms", f"{uplink.round_trip_ms:.0f}" if uplink.round_trip_ms else "-"),
         ("seconds", f"{now.seconds:.1f}"),
@@ -103,6 +104,8 @@ def summary_json(now: Progress, *, interrupted: bool) -> dict[str, Any]:
         "camera": _camera_json(now.camera),
         "payload_bytes": now.payload_bytes,
         "sent_bytes": uplink.sent_bytes,
+        "frames_sent_as_deltas": uplink.deltas,
+        "saved_bytes": uplink.saved_bytes,
         "spool_bytes": spool.bytes,
         "patches": now.patches,
         "kept_area": round(now.kept_area / spool.appended, 4) if spool.appended else None,
@@ -145,6 +148,16 @@ def _troubles(now: Progress) -> dict[str, int]:
         "dropped": now.spool.dropped,
         "damaged": now.spool.damaged,
     }
+
+
+def _reuse_rows(now: Progress) -> list[tuple[str, str]]:
+    uplink = now.uplink
+    if not uplink.deltas:
+        return []
+    return [
+        ("frames sent as changes only", str(uplink.deltas)),
+        ("bytes that saved", _per(uplink.saved_bytes, uplink.deltas, "{:.0f} a frame")),
+    ]
 
 
 def _camera(camera: CameraStats) -> str:
