@@ -2,7 +2,7 @@
 
     frame, boxes ─┬─ boxes of those that drive: cut out, the gap filled ─> ground
                   └─ their pixels, moved along their longer side ────────> drivers
-    ground + drivers ─ light that drifts ─ a mast that sways ─ noise ─ JPEG ─> frame of the film
+    ground + drivers ─ light that drifts ─ a mast that sways ─ noise ─> frame of the film
 
 No public sequence of a still camera over small objects has a licence that this project could ship,
 so one is made of Munich's: its cars are real, so are their labels, and how they move is known.
@@ -31,7 +31,6 @@ class SceneSettings:
         sway_px: Deviation of the camera's place from frame to frame, in pixels.
         drift: How much the light changes, up and down, over a period.
         period_frames: That period.
-        jpeg: Quality of the camera's own compression.
     """
 
     drivers: float = 0.2
@@ -40,7 +39,6 @@ class SceneSettings:
     sway_px: float = 0.03
     drift: float = 0.02
     period_frames: int = 200
-    jpeg: int = 92
 
 
 def film(
@@ -78,21 +76,19 @@ def film(
             w, h = x1 - x0, y1 - y0
             at = (np.array((x0, y0)) + index * step[i]) % (width - w, height - h)
             _paste(picture, frame[y0:y1, x0:x1], at)
-            boxes[i, :2], boxes[i, 2:] = at, np.add(at, (w, h))
+            boxes[i] = np.concatenate((at, at + np.array((w, h))))
         picture *= 1 + settings.drift * np.sin(2 * np.pi * index / settings.period_frames)
         dx, dy = rng.normal(0, settings.sway_px, 2)
-        picture = cv2.warpAffine(
+        swayed = cv2.warpAffine(
             picture,
             np.array(((1, 0, dx), (0, 1, dy)), np.float32),
             (width, height),
             borderMode=cv2.BORDER_REPLICATE,
         )
         # Half of the variance is the sensor's own, half grows with the light.
-        deviation = settings.noise * np.sqrt(0.5 + picture / 255)
-        noisy = picture + deviation * rng.standard_normal(picture.shape, np.float32)
-        quality = (cv2.IMWRITE_JPEG_QUALITY, settings.jpeg)
-        _, coded = cv2.imencode(".jpg", np.clip(noisy, 0, 255).astype(np.uint8)[..., ::-1], quality)
-        yield cv2.cvtColor(cv2.imdecode(coded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), boxes
+        deviation = settings.noise * np.sqrt(0.5 + swayed / 255)
+        noisy = swayed + deviation * rng.standard_normal(swayed.shape, np.float32)
+        yield np.clip(noisy, 0, 255).astype(np.uint8), boxes
 
 
 def _paste(

@@ -41,7 +41,7 @@ class SteadySettings:
 
     latents: float = 0.18
     heat: float = 0.2
-    still: float = 0.5
+    still: float = 0.75
 
     def __post_init__(self) -> None:
         """Refuse what can't be.
