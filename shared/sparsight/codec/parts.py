@@ -15,7 +15,7 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int32, Int64, UInt16
+from jaxtyping import Int, Int32, Int64, UInt16
 
 from sparsight.codec.rans import LOWEST, push
 from sparsight.codec.tables import Coder
@@ -114,9 +114,7 @@ def read_fields(
     return np.stack((flat // wide, flat % wide), 1).astype(np.int32) * ALIGN_CELLS, at
 
 
-def coded_part(
-    symbols: Int64[np.ndarray, " n"], rows: Int64[np.ndarray, " n"], coder: Coder
-) -> bytes:
+def coded_part(symbols: Int[np.ndarray, " n"], rows: Int[np.ndarray, " n"], coder: Coder) -> bytes:
     """Symbols, each with its table, through the entropy coder."""
     words, states = np.empty(len(rows), np.uint16), np.zeros(2, np.int64)
     at = push(symbols, rows, coder.starts, words, states)

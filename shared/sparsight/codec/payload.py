@@ -24,7 +24,7 @@ import struct
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Int8, Int32, Int64, UInt8
+from jaxtyping import Bool, Int8, Int16, Int32, UInt8
 
 from sparsight.codec.latents import ToldCells
 from sparsight.codec.marks import contexts, pull_marks
@@ -137,7 +137,7 @@ def encode(frame: CodedFrame, tables: Tables, bundle_id: str) -> bytes:
         UsageError: The frame doesn't fit itself, the tables or what readers put up with, or the id
             is none.
     """
-    _require_sound(frame, tables)
+    union, zones = _require_sound(frame, tables)
     flat = fields_of(frame.origins_yx, frame.grid_hw)
     parts = [
         _HEAD.pack(
@@ -149,14 +149,14 @@ def encode(frame: CodedFrame, tables: Tables, bundle_id: str) -> bytes:
             *(side // ALIGN_CELLS for side in (*frame.grid_hw, *frame.patch_hw)),
         ),
         leb128([len(flat), *flat]),
-        coded_part(*coded_symbols(frame, tables), tables.coder) if flat else leb128([0]),
+        coded_part(*_symbols(frame, tables, union, zones), tables.coder) if flat else leb128([0]),
     ]
     return with_check(b"".join(parts))
 
 
 def coded_symbols(
     frame: CodedFrame, tables: Tables
-) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+) -> tuple[Int16[np.ndarray, " n"], Int16[np.ndarray, " n"]]:
     """What the entropy coder is given of a sound frame.
 
     Args:
@@ -166,12 +166,7 @@ def coded_symbols(
     Returns:
         Symbols, those of marks first, and the table of each.
     """
-    union, cells = frame.union(), ToldCells.of(frame.zones())
-    symbols, rows = cells.symbols(frame.latents.T, tables.context(frame.rate), tables.coder.starts)
-    return (
-        np.concatenate((frame.marks[union].astype(np.int64), symbols)),
-        np.concatenate((contexts(frame.marks)[union], rows)),
-    )
+    return _symbols(frame, tables, frame.union(), frame.zones())
 
 
 def peek(data: bytes, limits: PayloadLimits | None = None) -> Header:
@@ -258,8 +253,24 @@ def _coded(
     return np.ascontiguousarray(latents.T)
 
 
-def _require_sound(frame: CodedFrame, tables: Tables) -> None:
-    """Refuse a frame that can't be coded."""
+def _symbols(
+    frame: CodedFrame,
+    tables: Tables,
+    union: Bool[np.ndarray, "gh gw"],
+    zones: UInt8[np.ndarray, "h16 w16"],
+) -> tuple[Int16[np.ndarray, " n"], Int16[np.ndarray, " n"]]:
+    context, starts = tables.context(frame.rate), tables.coder.starts
+    symbols, rows = ToldCells.of(zones).symbols(frame.latents.T, context, starts)
+    return (
+        np.concatenate((frame.marks[union].astype(np.int16), symbols)),
+        np.concatenate((contexts(frame.marks)[union].astype(np.int16), rows)),
+    )
+
+
+def _require_sound(
+    frame: CodedFrame, tables: Tables
+) -> tuple[Bool[np.ndarray, "gh gw"], UInt8[np.ndarray, "h16 w16"]]:
+    """Refuse a frame that can't be coded; its union and zones if it can."""
     tables.context(frame.rate)  # refuses what is no rate
     if not 0 <= frame.halo <= HALO_MAX:
         raise UsageError(f"payload: a halo of 0 to {HALO_MAX} marks, got {frame.halo}")
@@ -282,12 +293,14 @@ def _require_sound(frame: CodedFrame, tables: Tables) -> None:
     union = frame.union()
     if frame.marks.shape != union.shape or (frame.marks & ~union).any():
         raise UsageError("payload: marks lie inside the patches, on a map of the same size")
-    cells = int((frame.zones() != UNTOLD).sum())
+    zones = zones_of(frame.marks, union, frame.halo)
+    cells = int((zones != UNTOLD).sum())
     if frame.latents.shape != (tables.channels, cells):
         raise UsageError(
             f"payload: expected latents of {tables.channels} channels and {cells} cells, "
             f"got {list(frame.latents.shape)}"
         )
+    return union, zones
 
 
 def _prefix(bundle_id: str) -> bytes:

@@ -105,8 +105,8 @@ def encode_delta(
         _HEAD.pack(MAGIC, VERSION, reference_check)
         + leb128([0] if same_patches else [1 + len(flat), *flat])
         + coded_part(
-            np.concatenate([part.astype(np.int64) for part in told]),
-            np.concatenate(where),
+            np.concatenate([part.astype(np.int16) for part in told]),
+            np.concatenate([part.astype(np.int16) for part in where]),
             tables.coder,
         )
     )
