@@ -1,4 +1,4 @@
-"""Make the golden payloads and deltas of the codec's present versions; what is there stays as it is.
+"""Make the golden payloads and deltas of the present versions; what is there stays as it is.
 
     python -m tools.golden
 

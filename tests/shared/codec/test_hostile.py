@@ -165,7 +165,7 @@ def declared() -> Iterator[tuple[bytes, str]]:
     yield head() + b"\1" + leb128(24) + b"\0", "patch outside the frame, field 24 of 24"
     yield head() + b"\2\5\5\0" + b"\0\0\1\0" * 2, "the same patch twice"
     yield head() + b"\1\5" + leb128(2**32 - 1) + b"\0" * 8, "4294967295 words make"
-    yield head() + b"\0" + leb128(2**31), "2147483648 words and 0 patches"
+    yield head() + b"\0" + leb128(2**31), "no patches, but 2147483648 words"
     yield head() + b"\1\5", "ends inside a number"
     yield head() + b"\1\5\0" + bytes(8), "states that no coder ends in"
     yield head() + b"\1\5\0" + b"\xff" * 8, "does not end where it should"
