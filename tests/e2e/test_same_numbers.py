@@ -7,6 +7,7 @@ edge run ─ loopback gRPC ─ cloud up --replicas 2       and a cluster between
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +79,25 @@ def test_every_path_finds_the_same(
     assert sum(len(objects) for objects in right.values()) > 100 * FRAMES
     for key, objects in right.items():
         assert_same(objects, found[key])
+
+
+def test_a_still_camera_finds_the_same_in_every_frame(
+    split_bundle: Path, scenes: Path, right: Objects, tmp_path: Path
+) -> None:
+    still = tmp_path / "still"
+    still.mkdir()
+    for i in range(FRAMES):
+        shutil.copy(scenes / "0000.png", still / f"{i:04}.png")
+    with CloudProgram(tmp_path, split_bundle, "--in-process") as cloud:
+        agent = Agent(tmp_path / "agent", split_bundle, still, "drone-0")
+        summary = agent.finish(agent.start(cloud.address, "--rate", 0, "--fps", 2))
+    assert summary["frames_acknowledged"] == FRAMES
+    assert summary["frames_sent_as_deltas"] > 0
+    assert summary["saved_bytes"] > 0
+    records = cloud.records(agent.name)
+    assert len(records) == FRAMES
+    for record in records:
+        assert_same(right[0, "0000.png"], record.result.detections)
 
 
 def test_other_numbers_are_not_the_same(right: Objects) -> None:
