@@ -1,6 +1,6 @@
-"""What a device may tell its frames against: a few payloads of its stream, kept while that lasts.
+"""What a device may tell its frames against: a payload of its stream, kept while that lasts.
 
-    frame with `keep` ───────────────> kept, the oldest goes
+    frame with `keep` ───────────────> kept, in place of the one before
     frame with a reference ─ kept? ─┬─ joined to it: a payload that any replica reads by itself
                                     └─ no: NO_REFERENCE, and the device sends it whole
 
@@ -10,30 +10,25 @@ whole frame at the beginning of the next.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from sparsight.codec.chain import CHAIN_MAX, REFERENCES, join
+from sparsight.codec.chain import CHAIN_MAX, join
 from sparsight.wire import FrameFeatures, FrameKey
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    payload: bytes
-    deltas: int
-
-
 class References:
-    """Owns the references of one stream."""
+    """Owns the reference of one stream: the last frame that was to be kept."""
 
     def __init__(self, bytes_max: int) -> None:
         """None yet.
 
         Args:
-            bytes_max: Of all of them; a payload of more than its share is not kept.
+            bytes_max: A larger payload is not kept, with what it is told against.
         """
         self._bytes_max = bytes_max
-        self._kept: OrderedDict[FrameKey, _Kept] = OrderedDict()
+        self._key: FrameKey | None = None
+        self._payload = b""
+        self._deltas = 0
 
     def resolve(self, frame: FrameFeatures) -> FrameFeatures | None:
         """A frame that can be read by itself; kept, if it wants to be.
@@ -43,14 +38,12 @@ class References:
         """
         payload, deltas = frame.payload, 0
         if frame.reference is not None:
-            reference = self._kept.get(frame.reference)
-            if reference is None or reference.deltas == CHAIN_MAX:
+            if frame.reference != self._key or self._deltas == CHAIN_MAX:
                 return None
-            payload, deltas = join(reference.payload, payload), reference.deltas + 1
+            payload, deltas = join(self._payload, payload), self._deltas + 1
             frame = replace(frame, payload=payload, reference=None)
-        if frame.keep and len(payload) <= self._bytes_max // REFERENCES:
-            self._kept[frame.key] = _Kept(payload, deltas)
-            self._kept.move_to_end(frame.key)
-            if len(self._kept) > REFERENCES:
-                self._kept.popitem(last=False)
+        if frame.keep:
+            fits = len(payload) <= self._bytes_max
+            self._key = frame.key if fits else None
+            self._payload, self._deltas = (payload, deltas) if fits else (b"", 0)
         return frame

@@ -17,7 +17,6 @@ from typing import Any
 
 import structlog
 
-from sparsight.codec.chain import REFERENCES
 from sparsight.detections import Detections
 from sparsight.wire import (
     WIRE_VERSION,
@@ -118,7 +117,9 @@ class DeviceStream:
         log = _log.bind(device=hello.device, epoch=hello.epoch)
         log.info("device connected")
         limits = self._service.limits
-        self._outbox.put(Welcome(limits.payload_bytes_max, limits.thumbnail_bytes_max, REFERENCES))
+        self._outbox.put(
+            Welcome(limits.payload_bytes_max, limits.thumbnail_bytes_max, references=True)
+        )
         writer = asyncio.create_task(self._outbox.run(), name="write")
         reader = asyncio.create_task(self._read(hello), name="read")
         try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sparsight.codec.chain import REFERENCES
 from sparsight.codec.tables import Tables
 from sparsight.wire import (
     FrameFeatures,
@@ -57,7 +56,7 @@ class Parcels:
         self._spool = spool
         self._ledger = ledger
         self._limit_bytes = welcome.payload_bytes_max
-        self._reuse = Reuse(tables if welcome.references >= REFERENCES else None)
+        self._reuse = Reuse(tables if welcome.references else None)
 
     def next(self) -> Parcel | None:
         """The next frame that the cloud may take, or None if there is none.

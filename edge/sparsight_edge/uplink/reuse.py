@@ -1,12 +1,12 @@
-"""What need not be sent again on a stream: frames told by what changed since one that arrived.
+"""What need not be sent again on a stream: frames told by what changed since one sent before.
 
-    frame, whole ─ worth it? ─┬─ yes ─> a delta to the reference ─┬─> sent
-                              └─ no ──> whole ────────────────────┤
-          the next reference <─ answered ─ sent with `keep` <─────┘ if deltas have grown
+    frame, whole ─ worth it? ─┬─ yes ─> a delta to the reference ─ grown? the next one ─┬─> sent
+                              └─ no ──> whole, the next reference ──────────────────────┘
 
 The spool holds frames whole, so nothing on disk depends on anything else: a frame becomes a delta
-when it is sent, and is whole again if it must be sent once more. A reference is a frame that the
-cloud has answered on this stream, so it has it; when the stream ends, both forget.
+when it is sent, and is whole again if it must be sent once more. A stream keeps its order, so what
+was sent as a reference is there when a delta to it arrives; if it is not, the cloud says so, and
+the frame is sent again. When the stream ends, both sides forget.
 
 References may be deltas themselves, up to `CHAIN_MAX` in a row. Deltas grow as the scene moves away
 from the reference: one that is a fifth larger than the first becomes the next reference, or is sent
@@ -39,8 +39,8 @@ PATIENCE_MAX = 32
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """A frame that the cloud has, or may have."""
+class _Reference:
+    """A frame that was sent for later ones to be told against."""
 
     key: FrameKey
     frame: CodedFrame
@@ -58,56 +58,54 @@ class Reuse:
             tables: Of the bundle; None tells every frame whole.
         """
         self._tables = tables
-        self._reference: _Known | None = None
-        self._next: _Known | None = None
+        self._reference: _Reference | None = None
         self._first_bytes = 0
+        self._against: dict[FrameKey, FrameKey] = {}
         self._patience = self._pass_over = 0
 
     def tell(self, frame: FrameFeatures) -> FrameFeatures:
-        """The frame as it is to be sent.
+        """The frame as it is to be sent, next on this stream.
 
         Args:
             frame: Whole.
         """
-        tables = self._tables
-        if tables is None:
+        if self._tables is None:
             return frame
         if self._pass_over:
             self._pass_over -= 1
             return frame
         try:
-            coded = decode(frame.payload, tables)
+            coded = decode(frame.payload, self._tables)
         except (PayloadError, UsageError):  # of another bundle or version: the cloud may know it
             return frame
         if not len(coded.origins_yx):
             return frame
-        told = self._against_reference(frame, coded, tables)
+        told = self._by_changes(frame, coded, self._tables)
         if told is not None:
+            assert told.reference is not None
+            self._against[told.key] = told.reference
             return told
         if self._reference is not None and not self._first_bytes:
-            self._reference = None
-            self._patience = min(PATIENCE_MAX, 2 * self._patience + 1)
-            self._pass_over = self._patience
+            self._drop()
             return frame
         return self._kept(frame, coded, 0)
 
     def answered(self, key: FrameKey, status: FrameStatus) -> None:
         """The cloud answered a frame of this stream."""
-        if status is FrameStatus.NO_REFERENCE:
-            self._reference = self._next = None
-        elif self._next is not None and key == self._next.key:
-            if status in (FrameStatus.OK, FrameStatus.ALREADY_DONE):
-                self._reference, self._first_bytes = self._next, 0
-            self._next = None
+        against = self._against.pop(key, None)
+        if status is FrameStatus.NO_REFERENCE and self._is(against):
+            self._drop()
 
     def unsent(self, key: FrameKey) -> None:
-        """A frame that was told was not sent after all."""
-        if self._next is not None and key == self._next.key:
-            self._next = None
+        """The frame that was told last was not sent after all."""
+        self._against.pop(key, None)
+        if self._is(key):
+            self._reference = None
 
-    def _against_reference(
+    def _by_changes(
         self, frame: FrameFeatures, coded: CodedFrame, tables: Tables
     ) -> FrameFeatures | None:
+        """The frame as a delta, if that is worth it."""
         reference = self._reference
         if reference is None or reference.key == frame.key:
             return None
@@ -116,15 +114,23 @@ class Reuse:
             return None
         self._patience = 0
         self._first_bytes = self._first_bytes or len(delta)
-        grown = self._next is None and len(delta) > GROWN * self._first_bytes
+        grown = len(delta) > GROWN * self._first_bytes
         if grown and reference.deltas + 1 == CHAIN_MAX:
             return None
         told = replace(frame, payload=delta, reference=reference.key)
         return self._kept(told, coded, reference.deltas + 1) if grown else told
 
     def _kept(self, told: FrameFeatures, coded: CodedFrame, deltas: int) -> FrameFeatures:
-        """The frame as the next reference, if none is on its way."""
-        if self._next is not None:
-            return told
-        self._next = _Known(told.key, coded, check_of(told.payload), deltas)
+        """The frame as the next reference."""
+        self._reference = _Reference(told.key, coded, check_of(told.payload), deltas)
+        self._first_bytes = 0
         return replace(told, keep=True)
+
+    def _drop(self) -> None:
+        """Do without a reference for a while."""
+        self._reference = None
+        self._patience = min(PATIENCE_MAX, 2 * self._patience + 1)
+        self._pass_over = self._patience
+
+    def _is(self, key: FrameKey | None) -> bool:
+        return self._reference is not None and self._reference.key == key

@@ -210,15 +210,15 @@ class Welcome(_message.Message):
     """a larger payload is refused"""
     thumbnail_bytes_max: _builtins.int
     """likewise; 0: don't send any"""
-    references: _builtins.int
-    """frames with `keep` that are kept, the latest; 0: send all whole"""
+    references: _builtins.bool
+    """the last frame with `keep` is kept; false: send all whole"""
     def __init__(
         self,
         *,
         wire_version: _builtins.int = ...,
         payload_bytes_max: _builtins.int = ...,
         thumbnail_bytes_max: _builtins.int = ...,
-        references: _builtins.int = ...,
+        references: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -393,8 +393,8 @@ Global___FrameFeatures: _TypeAlias = FrameFeatures  # noqa: Y015
 
 @_typing.final
 class Reference(_message.Message):
-    """A frame of the same device that was sent with `keep` before, on the same stream. References are
-    gone when the stream ends.
+    """The last frame of the device that was sent with `keep` on the same stream. It is gone when the
+    stream ends.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -25,11 +25,8 @@ from sparsight.codec.tables import Tables
 from sparsight.errors import PayloadError
 
 MAGIC, VERSION = b"SPYJ", 1
-CHAIN_MAX = 16
+CHAIN_MAX = 32
 """Most deltas in a payload."""
-
-REFERENCES = 2
-"""References that a stream needs: the one in use, and the next, which may not have arrived."""
 
 _HEAD = struct.Struct("<4sBI")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -53,7 +53,7 @@ class Rules:
     credit_bytes: int = 1 << 20
     payload_bytes_max: int = 1 << 20
     retry_after_ms: int = 0
-    references: int = 2
+    references: bool = True
     forgets: bool = False
     mute: bool = False
     refusal: Refusal | None = None
@@ -158,7 +158,7 @@ class _Session:
         self.hello: Hello | None = None
         self.frames = self.cost_bytes = self.answered_frames = self.answered_bytes = 0
         self.granted = Credit(0, 0)
-        self.kept: OrderedDict[FrameKey, bytes] = OrderedDict()
+        self.kept: dict[FrameKey, bytes] = {}
 
     def read(self, requests: Iterator[bytes]) -> None:
         try:
@@ -239,8 +239,7 @@ class _Session:
 
     def _readable(self, frame: FrameFeatures) -> FrameFeatures | None:
         """The frame with what it is told against; None if that is not here."""
-        references = self.cloud.rules.references
-        if (frame.keep or frame.reference) and not references:
+        if (frame.keep or frame.reference) and not self.cloud.rules.references:
             self.cloud.wrong.append("spoke of references without having been asked to")
         if self.cloud.rules.forgets:
             self.kept.clear()
@@ -251,10 +250,7 @@ class _Session:
                 return None
             payload = join(self.kept[frame.reference], payload)
         if frame.keep:
-            self.kept[frame.key] = payload
-            self.kept.move_to_end(frame.key)
-            while len(self.kept) > references:
-                self.kept.popitem(last=False)
+            self.kept = {frame.key: payload}
         return replace(frame, payload=payload, reference=None, keep=False)
 
     def _grant(self) -> None:
