@@ -18,8 +18,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int8, Int32
 
 from sparsight.errors import UsageError
 from sparsight.geometry import ALIGN_CELLS, CELL_PX
@@ -87,13 +88,26 @@ class Steady:
 
 def same_fields(maps: Maps, told: Maps, settings: SteadySettings) -> Bool[np.ndarray, "fh fw"]:
     """Which fields of two maps of one size are the same."""
-    moved = np.abs(np.subtract(maps.latents[_FINEST], told.latents[_FINEST], dtype=np.int16))
-    sums = moved.sum(0, dtype=np.int32)
-    most = settings.latents * len(moved)
+    finest, before = maps.latents[_FINEST], told.latents[_FINEST]
+    sums = np.zeros(finest.shape[1:], np.int32)
+    add_moves(finest, before, sums)
+    most = settings.latents * len(finest)
     side = ALIGN_CELLS * CELL_PX // LATENT_PX
     other = _any(sums > most, side)
     other |= _any(np.abs(maps.heat - told.heat) > settings.heat, ALIGN_CELLS)
     return ~other
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def add_moves(
+    a: Int8[np.ndarray, "k h w"], b: Int8[np.ndarray, "k h w"], sums: Int32[np.ndarray, "h w"]
+) -> None:
+    """Add to each cell how far its channels are apart."""
+    channels, height, width = a.shape
+    for k in range(channels):
+        for y in range(height):
+            for x in range(width):
+                sums[y, x] += abs(np.int32(a[k, y, x]) - np.int32(b[k, y, x]))
 
 
 def _composed(maps: Maps, told: Maps, same: Bool[np.ndarray, "fh fw"]) -> Maps:
