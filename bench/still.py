@@ -156,9 +156,8 @@ def rows(found: Mapping[str, Mapping[str, Sent]]) -> list[dict[str, Any]]:
 def table(figures: Sequence[Mapping[str, Any]]) -> Table:
     """The figures for people."""
     out = Table(title="a still camera, told by what changes", title_justify="left")
-    for name in ("", "frames", "lost", "whole, B", "reuse, B", "ratio", "after the first"):
-        out.add_column(name, justify="right" if name else "left")
-    for name in ("AP whole", "AP reuse"):
+    out.add_column("", no_wrap=True)
+    for name in ("frames", "lost", "whole, B", "reuse, B", "ratio", "AP whole", "AP reuse"):
         out.add_column(name, justify="right")
     for one in figures:
         aps = ["-" if one[k] is None else f"{one[k]:.1%}" for k in ("whole_ap", "reuse_ap")]
@@ -169,7 +168,6 @@ def table(figures: Sequence[Mapping[str, Any]]) -> Table:
             f"{one['whole_bytes']:,.0f}",
             f"{one['reuse_bytes']:,.0f}",
             f"{one['ratio']:.3f}",
-            f"{one['ratio_after_first']:.3f}",
             *aps,
         )
     return out
