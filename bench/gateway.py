@@ -43,7 +43,7 @@ from sparsight_cloud.serving.commit import CommitRule
 from sparsight_cloud.serving.dispatch import Answer, Answered, Serves
 from sparsight_cloud.serving.gateway import Door
 from sparsight_cloud.serving.in_process import InProcessDispatch
-from sparsight_cloud.serving.logs import log_to_stderr
+from sparsight.logs import log_to_stderr
 from sparsight_cloud.serving.up import CloudSettings, Ready, serve
 
 BUNDLE = "00" * 32

@@ -98,6 +98,7 @@ def make_plan(settings: EdgeSettings) -> Plan:
             max_frames=settings.source.max_frames,
             newest_wins=newest_wins,
             drain_s=settings.cloud.drain_s,
+            grace_s=settings.cloud.grace_s,
         ),
         out=settings.report.out,
         metrics_port=settings.report.metrics_port,

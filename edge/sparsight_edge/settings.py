@@ -5,7 +5,7 @@
                       └─> --spool-mb                       a flag (`options.py`), and its help
 
 `given.py` reads the three. To add a setting, add a field here: its `Flag`, its bounds and its
-description make the rest. What the parts of the agent take (`SpoolSettings`, `AgentSettings` ...)
+description make the rest, and `Live` lets it change while the agent runs (`current.py`). What the parts of the agent take (`SpoolSettings`, `AgentSettings` ...)
 is made of these in `plan.py`.
 """
 
@@ -121,6 +121,9 @@ class CloudGroup(Group):
     drain_s: Annotated[float, Flag("--drain-s")] = Field(
         60.0, ge=0, description="At the end, how long to wait while no answer comes."
     )
+    grace_s: Annotated[float, Flag("--grace-s")] = Field(
+        5.0, ge=0, description="After SIGTERM or Ctrl-C, how long to wait for answers in all."
+    )
 
 
 class ModelGroup(Group):
@@ -176,6 +179,12 @@ class ReportGroup(Group):
     metrics_host: Annotated[str, Flag("--metrics-host")] = Field(
         "127.0.0.1", description="Address to serve them on."
     )
+    log_format: Annotated[Literal["text", "json"], Flag("--log-format")] = Field(
+        "text", description="Lines for people, or an object of JSON a line."
+    )
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Flag("--log-level"), Live()
+    ] = Field("info", description="The least grave of what is logged.")
 
 
 class EdgeSettings(BaseModel):

@@ -125,7 +125,7 @@ def up(
     from sparsight_cloud.serving.batching import BatchRule
     from sparsight_cloud.serving.commit import CommitRule
     from sparsight_cloud.serving.gateway import Door
-    from sparsight_cloud.serving.logs import log_to_stderr
+    from sparsight.logs import log_to_stderr
     from sparsight_cloud.serving.up import CloudSettings, serve
 
     settings = CloudSettings(

@@ -9,7 +9,7 @@ from sparsight.errors import SparsightError
 from sparsight_cloud.serving.batching import BatchRule
 from sparsight_cloud.serving.gateway import Door
 from sparsight_cloud.serving.in_process import InProcessDispatch
-from sparsight_cloud.serving.logs import log_to_stderr
+from sparsight.logs import log_to_stderr
 from sparsight_cloud.serving.up import CloudSettings, Ready, serve
 
 
