@@ -76,6 +76,6 @@ class LinkHerald:
             return
         self._said = (state, reason)
         if state == "up" and not reason:
-            _log.info("link up", round_trip_ms=round(now.uplink.round_trip_ms))
+            _log.info("link up")
         else:
             _log.warning("link", state=state, reason=reason)

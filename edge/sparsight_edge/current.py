@@ -39,7 +39,8 @@ class CurrentSettings:
         except UsageError as error:
             _log.error("settings not reloaded, the old ones hold", reason=str(error))
             return
-        changed, waiting = [], []
+        changed: list[str] = []
+        waiting: list[str] = []
         now = self.settings
         for path, setting in all_settings().items():
             if setting.of(new) != setting.of(now):

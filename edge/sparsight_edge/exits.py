@@ -34,7 +34,7 @@ EXITS = (
     Exit(WireError.exit_code, "a name that can't be sent", "give another --device or --stream"),
     Exit(SpoolError.exit_code, "the spool can't be opened or written", "mend the disk or folder"),
     Exit(LinkError.exit_code, "frames are left in the spool", "run again; they go first"),
-    Exit(DOCTOR_FAILED, "`edge doctor`: a check failed", "do what its lines say"),
+    Exit(DOCTOR_FAILED, "edge doctor: a check failed", "do what its lines say"),
     Exit(129, "SIGHUP: the terminal is gone; drained like 143", "as after 143"),
     Exit(130, "SIGINT (Ctrl-C); drained like 143", "as after 143"),
     Exit(143, "SIGTERM; what was not answered is in the spool", "run again; it goes first"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 from contextlib import ExitStack
 
 import structlog
@@ -15,7 +14,7 @@ from sparsight.errors import LinkError, PictureError
 from sparsight.logs import log_to_stderr
 from sparsight.wire import Hello
 from sparsight_edge.agent import Agent, Stops
-from sparsight_edge.board import LinkHerald, open_board
+from sparsight_edge.board import LinkHerald, Show, open_board
 from sparsight_edge.capture.choose import open_source
 from sparsight_edge.capture.outages import Outages
 from sparsight_edge.current import CurrentSettings
@@ -24,7 +23,7 @@ from sparsight_edge.notify import Supervisor
 from sparsight_edge.plan import Plan
 from sparsight_edge.progress import Progress
 from sparsight_edge.records import Records
-from sparsight_edge.signals import obey_signals
+from sparsight_edge.signals import Asked, obey_signals
 from sparsight_edge.spool.spool import Spool
 from sparsight_edge.summary import left_over, status_line, summary_json, summary_table
 from sparsight_edge.uplink.stream import Answered
@@ -60,7 +59,7 @@ def run_session(
         LinkError: The source ended, but frames are left in the spool.
         SparsightError: Something is wrong with what was asked for, or went wrong.
     """
-    stops, supervisor, herald = Stops(), Supervisor(), LinkHerald()
+    stops = Stops()
     with ExitStack() as stack:
         asked = stack.enter_context(obey_signals(stops, hangs_up=sys.stderr.isatty()))
         outages = Outages(lambda line: _log.warning("camera", what=line))
@@ -104,25 +103,8 @@ def run_session(
         show = stack.enter_context(
             open_board(people, tui=tui, spool_max_bytes=plan.spool_settings.max_bytes)
         )
-
-        def watch(now: Progress) -> None:
-            if asked.ends and not stopping.is_set():
-                stopping.set()
-                supervisor.stopping()
-                _log.info("draining", signal=asked.ends[0].name, grace_s=plan.agent.grace_s)
-            if asked.reload.is_set():
-                asked.reload.clear()
-                supervisor.reloading()
-                current.reload()
-                report = current.settings.report
-                log_to_stderr(report.log_format, report.log_level)
-                supervisor.ready()
-            supervisor.alive(now, status_line(now))
-            herald.see(now)
-            show(now)
-
-        stopping = threading.Event()
-        supervisor.ready()
+        watch = _Watch(asked, current, plan.agent.grace_s, show)
+        watch.supervisor.ready()
         done = agent.run(watch)
     if machine:
         results.out(
@@ -137,6 +119,39 @@ def run_session(
     if done.spool.left:
         raise LinkError(left_over(done))
     return PictureError.exit_code if done.unreadable else 0
+
+
+class _Watch:
+    """What the main thread does several times a second while the agent runs.
+
+    Attributes:
+        supervisor: Told how the agent is.
+    """
+
+    def __init__(self, asked: Asked, current: CurrentSettings, grace_s: float, show: Show) -> None:
+        self.supervisor = Supervisor()
+        self._asked = asked
+        self._current = current
+        self._grace_s = grace_s
+        self._show = show
+        self._herald = LinkHerald()
+        self._draining = False
+
+    def __call__(self, now: Progress) -> None:
+        if self._asked.ends and not self._draining:
+            self._draining = True
+            self.supervisor.stopping()
+            _log.info("draining", signal=self._asked.ends[0].name, grace_s=self._grace_s)
+        if self._asked.reload.is_set():
+            self._asked.reload.clear()
+            self.supervisor.reloading()
+            self._current.reload()
+            report = self._current.settings.report
+            log_to_stderr(report.log_format, report.log_level)
+            self.supervisor.ready()
+        self.supervisor.alive(now, status_line(now))
+        self._herald.see(now)
+        self._show(now)
 
 
 def _forget(answered: Answered) -> None:

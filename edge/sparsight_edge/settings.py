@@ -5,8 +5,8 @@
                       └─> --spool-mb                       a flag (`options.py`), and its help
 
 `given.py` reads the three. To add a setting, add a field here: its `Flag`, its bounds and its
-description make the rest, and `Live` lets it change while the agent runs (`current.py`). What the parts of the agent take (`SpoolSettings`, `AgentSettings` ...)
-is made of these in `plan.py`.
+description make the rest, and `Live` lets it change while the agent runs (`current.py`). What the
+parts of the agent take (`SpoolSettings`, `AgentSettings` ...) is made of these in `plan.py`.
 """
 
 from __future__ import annotations

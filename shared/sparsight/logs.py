@@ -26,7 +26,7 @@ def log_to_stderr(form: LogForm | None = None, level: LogLevel = "info") -> None
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer(colors=people)
+            structlog.dev.ConsoleRenderer(colors=people, sort_keys=False)
             if text
             else structlog.processors.JSONRenderer(),
         ],
