@@ -15,7 +15,7 @@ from rich.table import Table
 
 from sparsight.cli import require_extra
 from sparsight_edge.capture.grammar import SOURCES_HELP
-from sparsight_edge.exits import EXITS, exits_help
+from sparsight_edge.exits import DOCTOR_FAILED, EXITS, exits_help
 from sparsight_edge.options import with_settings
 from sparsight_edge.settings import CommandLine
 
@@ -139,6 +139,36 @@ def settings(
         typer.echo(json.dumps(settings_json(given), indent=2))
     else:
         Console().print(settings_table(given))
+
+
+@edge_app.command("doctor")
+@with_settings
+def doctor(
+    line: CommandLine,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, no lines.")] = False,
+) -> None:
+    """Look at everything that an agent needs, and say what to do where something is wrong.
+
+    Bundle, engine, camera, disk, certificate, link, clock and cloud; takes what `edge run` takes.
+    Nothing is sent but a greeting, and none while an agent runs. Ends with 10 if a check fails.
+
+    Examples:
+        sparsight edge doctor --config agent.toml
+    """
+    from sparsight_edge.doctor.examine import examine
+    from sparsight_edge.given import read_settings
+
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\b")
+    console, found = Console(), []
+    for finding in examine(read_settings(line).settings):
+        found.append(finding)
+        if not as_json:
+            console.print(finding.line(), soft_wrap=True)
+    if as_json:
+        typer.echo(json.dumps([one.json() for one in found], indent=2))
+    if any(one.verdict == "fail" for one in found):
+        raise typer.Exit(DOCTOR_FAILED)
 
 
 @edge_app.command("exit-codes")

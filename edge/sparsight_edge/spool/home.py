@@ -17,7 +17,7 @@ from sparsight.errors import SpoolError, UsageError
 from sparsight_edge.spool.segment import sync_folder
 
 FORMAT, OLD_FORMAT = 2, 1  # of format 1: files of frames without their times
-_LOCK, _AGENT = "lock", "agent.json"
+LOCK, _AGENT = "lock", "agent.json"
 
 
 class Home:
@@ -44,7 +44,7 @@ class Home:
         self.folder = folder
         self.device = device
         try:
-            self._lock_fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock_fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise SpoolError(f"{folder}: the spool can't be written: {error.strerror}") from error
         try:
