@@ -15,9 +15,9 @@ from rich.table import Table
 
 from sparsight.cli import require_extra
 from sparsight_edge.capture.grammar import SOURCES_HELP
+from sparsight_edge.catalog import CommandLine
 from sparsight_edge.exits import DOCTOR_FAILED, EXITS, exits_help
 from sparsight_edge.options import with_settings
-from sparsight_edge.settings import CommandLine
 
 EXTRA = "edge"
 NEEDS = ("av", "cv2", "grpc", "onnxruntime", "PIL", "prometheus_client")
@@ -90,6 +90,9 @@ def run(
 
     Needs --source, --cloud and --bundle, as flags, in the environment or in the file of --config.
     """
+    import structlog
+
+    from sparsight.errors import SparsightError
     from sparsight.logs import log_to_stderr
     from sparsight_edge.current import CurrentSettings
     from sparsight_edge.given import read_settings
@@ -100,11 +103,16 @@ def run(
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\b")
     given = read_settings(line)
     log_to_stderr(given.settings.report.log_format, given.settings.report.log_level)
-    plan = make_plan(given.settings)
-    plan.model.warm()
-    current = CurrentSettings(given)
-    people, results = Console(stderr=True), Console()
-    code = run_session(plan, current, people, results, tui=tui, machine=as_json)
+    current, people, results = CurrentSettings(given), Console(stderr=True), Console()
+    try:
+        plan = make_plan(given.settings)
+        plan.model.warm()
+        code = run_session(plan, current, people, results, tui=tui, machine=as_json)
+    except SparsightError as error:
+        if given.settings.report.log_format == "text":
+            raise
+        structlog.get_logger(__name__).error(str(error), exit_code=error.exit_code)
+        code = error.exit_code
     if code:
         raise typer.Exit(code)
 

@@ -4,7 +4,8 @@
                                               ├─ all others     ─> "needs a restart"
                                               └─ wrong          ─> one line; nothing changes
 
-Whoever lives by a setting that is marked `Live` asks `.settings` each time it needs it.
+Whoever lives by a setting that is marked `Live` asks `.settings` each time it needs it, or is told
+in `session.py` (`_apply`).
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import Any
 import structlog
 
 from sparsight.errors import UsageError
+from sparsight_edge.catalog import all_settings
 from sparsight_edge.given import Given, read_settings
-from sparsight_edge.settings import EdgeSettings, all_settings
+from sparsight_edge.settings import EdgeSettings
 
 _log = structlog.get_logger(__name__)
 

@@ -12,8 +12,9 @@ from sparsight.wire import FrameKey
 from sparsight_edge.agent import AgentSettings
 from sparsight_edge.capture.camera import CameraSettings
 from sparsight_edge.capture.grammar import parse_source
+from sparsight_edge.catalog import needed
 from sparsight_edge.model import EdgeModel
-from sparsight_edge.settings import CloudGroup, EdgeSettings, needed
+from sparsight_edge.settings import CloudGroup, EdgeSettings
 from sparsight_edge.spool.spool import SpoolSettings
 from sparsight_edge.uplink.channel import Endpoint
 

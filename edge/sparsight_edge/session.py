@@ -23,6 +23,7 @@ from sparsight_edge.notify import Supervisor
 from sparsight_edge.plan import Plan
 from sparsight_edge.progress import Progress
 from sparsight_edge.records import Records
+from sparsight_edge.settings import EdgeSettings
 from sparsight_edge.signals import Asked, obey_signals
 from sparsight_edge.spool.spool import Spool
 from sparsight_edge.summary import left_over, status_line, summary_json, summary_table
@@ -146,12 +147,16 @@ class _Watch:
             self._asked.reload.clear()
             self.supervisor.reloading()
             self._current.reload()
-            report = self._current.settings.report
-            log_to_stderr(report.log_format, report.log_level)
+            _apply(self._current.settings)
             self.supervisor.ready()
         self.supervisor.alive(now, status_line(now))
         self._herald.see(now)
         self._show(now)
+
+
+def _apply(settings: EdgeSettings) -> None:
+    """Let settings that were read again hold, for whoever does not ask for them."""
+    log_to_stderr(settings.report.log_format, settings.report.log_level)
 
 
 def _forget(answered: Answered) -> None:

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from sparsight_edge.capture.grammar import parse_source
+from sparsight_edge.catalog import Setting, all_settings
 from sparsight_edge.given import Given
-from sparsight_edge.settings import Setting, all_settings
 
 _WIDTH = 98
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from sparsight_edge.catalog import CommandLine, all_settings
 from sparsight_edge.given import read_settings
 from sparsight_edge.plan import spool_folder
-from sparsight_edge.settings import CommandLine, all_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"

@@ -178,14 +178,13 @@ def test_without_a_terminal_a_line_now_and_then(
     assert "link=up" in line
 
 
+@pytest.mark.parametrize("how", [(), ("--tui",)], ids=["table", "tui"])
 def test_on_a_terminal_the_status_is_drawn(
-    cloud: SmallCloud, bundle: Path, pictures: Path, tmp_path: Path
+    cloud: SmallCloud, bundle: Path, pictures: Path, tmp_path: Path, how: tuple[str, ...]
 ) -> None:
     ours, theirs = pty.openpty()
     process = start(
-        *options(tmp_path, bundle, pictures, cloud.address),
-        *("--fps", 8),
-        stderr=theirs,
+        *options(tmp_path, bundle, pictures, cloud.address), "--fps", 8, *how, stderr=theirs
     )
     os.close(theirs)
     drawn = b""
@@ -198,6 +197,9 @@ def test_on_a_terminal_the_status_is_drawn(
     assert finish(process)[0] == 0
     text = drawn.decode()
     assert "captured" in text and "acknowledged" in text and "link" in text
+    whole = "\x1b[?1049h" in text  # the screen that a terminal keeps beside its own
+    assert whole == bool(how) == ("last answer" in text)
+    assert "link up" in text.rpartition("\x1b[?1049l")[2]
 
 
 def test_unreadable_pictures_are_named_and_the_rest_is_sent(
@@ -218,13 +220,33 @@ def test_without_a_cloud_the_frames_are_kept(bundle: Path, pictures: Path, tmp_p
         start(*options(tmp_path, bundle, pictures, address), "--drain-s", 0.3, "--json")
     )
     assert code == 9
-    assert re.search(r"^sparsight: 10 frames were not acknowledged \(UNAVAILABLE: .*next run", err)
+    assert re.search(
+        r"^sparsight: 10 frames were not acknowledged \(UNAVAILABLE: .*next run", err, re.M
+    )
     with SmallCloud() as cloud:
         code, out, err = finish(
             start(*options(tmp_path, bundle, pictures, cloud.address), "--max-frames", 0, "--json")
         )
         assert code == 0, err
         assert json.loads(out)["frames_inherited"] == len(cloud.committed) == 10
+
+
+def test_machines_read_objects_to_the_last_line(
+    bundle: Path, pictures: Path, tmp_path: Path
+) -> None:
+    with Cable(1) as cable:
+        address = cable.address
+    code, _, err = finish(
+        start(
+            *options(tmp_path, bundle, pictures, address),
+            *("--drain-s", 0.3, "--log-format", "json", "--metrics-port", 0),
+        )
+    )
+    assert code == 9
+    said = [json.loads(line) for line in err.splitlines()]
+    assert said[0]["event"] == "metrics" and said[0]["url"].startswith("http://127.0.0.1:")
+    assert said[-1]["level"] == "error" and said[-1]["exit_code"] == 9
+    assert "10 frames were not acknowledged" in said[-1]["event"]
 
 
 @pytest.mark.parametrize(

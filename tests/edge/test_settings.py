@@ -13,11 +13,12 @@ from typer.testing import CliRunner
 
 from sparsight.errors import UsageError
 from sparsight.pictures import MAX_PIXELS
+from sparsight_edge.catalog import CommandLine, all_settings, needed
 from sparsight_edge.cli import edge_app
 from sparsight_edge.given import CONFIG_VARIABLE, Given
 from sparsight_edge.given import read_settings as read_line
 from sparsight_edge.plan import find_endpoint, make_plan
-from sparsight_edge.settings import CloudGroup, CommandLine, EdgeSettings, all_settings, needed
+from sparsight_edge.settings import CloudGroup, EdgeSettings
 from sparsight_edge.shown import settings_json, settings_toml
 
 FILE = """
