@@ -57,9 +57,9 @@ if [[ -z $root ]] && ((!dry_run && EUID != 0)); then
 fi
 
 prefix=$root/opt/sparsight etc=$root/etc/sparsight units=$root/etc/systemd/system
-group=root
+user=root group=root
 if [[ -z $root ]]; then
-  group=sparsight
+  user=sparsight group=sparsight
   if ! getent passwd sparsight >/dev/null; then
     run useradd --system --user-group --home-dir /var/lib/sparsight --no-create-home \
       --shell /usr/sbin/nologin sparsight
@@ -67,6 +67,7 @@ if [[ -z $root ]]; then
 fi
 
 run install -d -m 0755 "$prefix" "$units"
+run install -d -m 0750 -o "$user" -g "$group" "$root/var/lib/sparsight" "$root/var/cache/sparsight"
 # JetPack's TensorRT is a package of the system.
 [[ -x $prefix/venv/bin/python ]] || run "$python" -m venv --system-site-packages "$prefix/venv"
 run "$prefix/venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade \
@@ -88,13 +89,16 @@ if [[ -z $root ]]; then
   run systemctl daemon-reload
 fi
 
+((dry_run)) || echo "Installed."
 cat <<TEXT
-Installed. What is left to do:
+What is left to do:
   1. put device.crt, device.key and ca.crt into $etc, the key with: chown root:$group, chmod 640
   2. set address and device in $etc/agent.toml
-  3. build the engine, which takes minutes:
-       sudo -u sparsight env XDG_CACHE_HOME=/var/cache/sparsight NUMBA_CACHE_DIR=/var/cache/sparsight/numba \\
-         /opt/sparsight/venv/bin/sparsight edge build --bundle /opt/sparsight/bundle --plans /var/cache/sparsight/tensorrt
-  4. /opt/sparsight/venv/bin/sparsight edge doctor --config /etc/sparsight/agent.toml
-  5. systemctl enable --now sparsight-edge
+  3. as the agent's user, from a folder that it may read:
+       cd /var/lib/sparsight
+       as="sudo -u sparsight env XDG_CACHE_HOME=/var/cache/sparsight NUMBA_CACHE_DIR=/var/cache/sparsight/numba"
+     build the engine, which takes minutes, and see whether all is well:
+       \$as /opt/sparsight/venv/bin/sparsight edge build --bundle /opt/sparsight/bundle --plans /var/cache/sparsight/tensorrt
+       \$as /opt/sparsight/venv/bin/sparsight edge doctor --config /etc/sparsight/agent.toml
+  4. systemctl enable --now sparsight-edge
 TEXT

@@ -103,6 +103,7 @@ def test_the_script_refuses_what_it_does_not_know(options: list[object], says: s
     assert says in call(INSTALL, "--dry-run", *options, code=2)
 
 
+@pytest.mark.slow
 def test_the_script_installs_and_installs_again(tmp_path: Path) -> None:
     wheel = tmp_path / "small-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as file:
