@@ -59,6 +59,9 @@ fi
 prefix=$root/opt/sparsight etc=$root/etc/sparsight units=$root/etc/systemd/system
 user=root group=root
 if [[ -z $root ]]; then
+  case $(readlink -f "$(command -v "$python")") in
+    /home/* | /root/*) fail "$python: in somebody's home, where the service can't read it; give one of the system" ;;
+  esac
   user=sparsight group=sparsight
   if ! getent passwd sparsight >/dev/null; then
     run useradd --system --user-group --home-dir /var/lib/sparsight --no-create-home \
