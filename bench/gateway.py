@@ -37,13 +37,13 @@ from bench.replicas import measure as measure_model
 from sparsight.bundle import default_bundle
 from sparsight.detections import Detections
 from sparsight.geometry import Letterbox
+from sparsight.logs import log_to_stderr
 from sparsight.wire import FrameFeatures, FrameKey, Hello
 from sparsight_cloud.serving.batching import BatchRule
 from sparsight_cloud.serving.commit import CommitRule
 from sparsight_cloud.serving.dispatch import Answer, Answered, Serves
 from sparsight_cloud.serving.gateway import Door
 from sparsight_cloud.serving.in_process import InProcessDispatch
-from sparsight_cloud.serving.logs import log_to_stderr
 from sparsight_cloud.serving.up import CloudSettings, Ready, serve
 
 BUNDLE = "00" * 32

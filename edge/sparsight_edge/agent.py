@@ -211,6 +211,7 @@ class Agent:
             uplink=self.uplink.stats(),
             times=self._timings.times(),
             camera=self.outages.stats(),
+            stuck_s=self._timings.stuck_s(),
         )
 
     def _wait(self, watch: Callable[[Progress], None]) -> None:

@@ -10,11 +10,14 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from sparsight.cli import require_extra
 from sparsight_edge.capture.grammar import SOURCES_HELP
+from sparsight_edge.catalog import CommandLine
+from sparsight_edge.exits import DOCTOR_FAILED, EXITS, exits_help
 from sparsight_edge.options import with_settings
-from sparsight_edge.settings import CommandLine
 
 EXTRA = "edge"
 NEEDS = ("av", "cv2", "grpc", "onnxruntime", "PIL", "prometheus_client")
@@ -50,8 +53,13 @@ Each setting of the file is also a variable, as SPARSIGHT_EDGE_SOURCE__FPS for `
 `[source]`. Flags win over variables, variables over the file; `sparsight edge settings` shows what
 is in force.
 
-The exit code is 0 if every frame was acknowledged, 9 if some are left in the spool (the next run
-sends them first), 4 if some could not be read.
+SIGTERM and Ctrl-C drain: nothing more is captured, what is on its way is spooled, answers are
+waited for up to --grace-s. A second one ends at once. SIGHUP reads the settings again; on a
+terminal it means that that is gone, and drains.
+
+Exit codes (`sparsight edge exit-codes` says what to do):
+
+{exits_help()}
 """
 
 edge_app = typer.Typer(help="Run a device.", no_args_is_help=True, rich_markup_mode="markdown")
@@ -70,6 +78,10 @@ def run(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the summary as JSON, no table.")
     ] = False,
+    tui: Annotated[
+        bool,
+        typer.Option("--tui", help="Show the status on the whole screen, if there is a terminal."),
+    ] = False,
 ) -> None:
     """Send what a camera sees to the cloud, as features of the patches that matter.
 
@@ -78,15 +90,29 @@ def run(
 
     Needs --source, --cloud and --bundle, as flags, in the environment or in the file of --config.
     """
+    import structlog
+
+    from sparsight.errors import SparsightError
+    from sparsight.logs import log_to_stderr
+    from sparsight_edge.current import CurrentSettings
     from sparsight_edge.given import read_settings
     from sparsight_edge.plan import make_plan
     from sparsight_edge.session import run_session
 
     # Pillow warns of damaged metadata that it then does without.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\b")
-    plan = make_plan(read_settings(line).settings)
-    plan.model.warm()
-    code = run_session(plan, Console(stderr=True), Console(), machine=as_json)
+    given = read_settings(line)
+    log_to_stderr(given.settings.report.log_format, given.settings.report.log_level)
+    current, people, results = CurrentSettings(given), Console(stderr=True), Console()
+    try:
+        plan = make_plan(given.settings)
+        plan.model.warm()
+        code = run_session(plan, current, people, results, tui=tui, machine=as_json)
+    except SparsightError as error:
+        if given.settings.report.log_format == "text":
+            raise
+        structlog.get_logger(__name__).error(str(error), exit_code=error.exit_code)
+        code = error.exit_code
     if code:
         raise typer.Exit(code)
 
@@ -121,6 +147,45 @@ def settings(
         typer.echo(json.dumps(settings_json(given), indent=2))
     else:
         Console().print(settings_table(given))
+
+
+@edge_app.command("doctor")
+@with_settings
+def doctor(
+    line: CommandLine,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, no lines.")] = False,
+) -> None:
+    """Look at everything that an agent needs, and say what to do where something is wrong.
+
+    Bundle, engine, camera, disk, certificate, link, clock and cloud; takes what `edge run` takes.
+    Nothing is sent but a greeting, and none while an agent runs. Ends with 10 if a check fails.
+
+    Examples:
+        sparsight edge doctor --config agent.toml
+    """
+    from sparsight_edge.doctor.examine import examine
+    from sparsight_edge.given import read_settings
+
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\b")
+    console, found = Console(), []
+    for finding in examine(read_settings(line).settings):
+        found.append(finding)
+        if not as_json:
+            console.print(finding.line(), soft_wrap=True)
+    if as_json:
+        typer.echo(json.dumps([one.json() for one in found], indent=2))
+    if any(one.verdict == "fail" for one in found):
+        raise typer.Exit(DOCTOR_FAILED)
+
+
+@edge_app.command("exit-codes")
+def exit_codes() -> None:
+    """List the exit codes of `sparsight edge`, what each means, and what to do then."""
+    table = Table("code", "means", "then")
+    for one in EXITS:
+        table.add_row(str(one.code), escape(one.meaning), escape(one.then))
+    Console().print(table)
 
 
 @edge_app.command("build")

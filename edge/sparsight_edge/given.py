@@ -25,14 +25,14 @@ from pydantic_settings import (
 )
 
 from sparsight.errors import UsageError
-from sparsight_edge.settings import (
+from sparsight_edge.catalog import (
     ENV_NESTED,
     ENV_PREFIX,
     CommandLine,
-    EdgeSettings,
     Setting,
     all_settings,
 )
+from sparsight_edge.settings import EdgeSettings
 
 CONFIG_VARIABLE = f"{ENV_PREFIX}CONFIG"
 """The environment's way to say --config; the only name with our prefix that is no setting."""

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sparsight_edge.settings import ENV_PREFIX, CommandLine, Setting, all_settings
+from sparsight_edge.catalog import ENV_PREFIX, CommandLine, Setting, all_settings
 
 _CONFIG = inspect.Parameter(
     "config",

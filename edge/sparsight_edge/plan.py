@@ -12,8 +12,9 @@ from sparsight.wire import FrameKey
 from sparsight_edge.agent import AgentSettings
 from sparsight_edge.capture.camera import CameraSettings
 from sparsight_edge.capture.grammar import parse_source
+from sparsight_edge.catalog import needed
 from sparsight_edge.model import EdgeModel
-from sparsight_edge.settings import CloudGroup, EdgeSettings, needed
+from sparsight_edge.settings import CloudGroup, EdgeSettings
 from sparsight_edge.spool.spool import SpoolSettings
 from sparsight_edge.steady import SteadySettings
 from sparsight_edge.uplink.channel import Endpoint
@@ -101,6 +102,7 @@ def make_plan(settings: EdgeSettings) -> Plan:
             max_frames=settings.source.max_frames,
             newest_wins=newest_wins,
             drain_s=settings.cloud.drain_s,
+            grace_s=settings.cloud.grace_s,
         ),
         steady=SteadySettings(settings.still.latents, settings.still.heat)
         if settings.still.reuse

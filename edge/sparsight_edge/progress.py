@@ -26,6 +26,7 @@ class Progress:
         uplink: The link.
         times: Of each stage.
         camera: How the camera fares, if the source is one.
+        stuck_s: How long the slowest stage has been at the frame that it is at.
     """
 
     seconds: float
@@ -39,6 +40,7 @@ class Progress:
     uplink: UplinkStats
     times: dict[Stage, StageTime]
     camera: CameraStats = field(default_factory=CameraStats)
+    stuck_s: float = 0.0
 
     @property
     def unspooled(self) -> int:

@@ -3,56 +3,59 @@
 from __future__ import annotations
 
 import json
-import signal
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from types import FrameType
+import sys
+from contextlib import ExitStack
 
+import structlog
 from rich.console import Console
-from rich.live import Live
-from rich.markup import escape
 
 from sparsight.codec.payload import VERSION as CODEC_VERSION
 from sparsight.errors import LinkError, PictureError
+from sparsight.logs import log_to_stderr
 from sparsight.wire import Hello
 from sparsight_edge.agent import Agent, Stops
+from sparsight_edge.board import LinkHerald, Show, open_board
 from sparsight_edge.capture.choose import open_source
 from sparsight_edge.capture.outages import Outages
+from sparsight_edge.current import CurrentSettings
 from sparsight_edge.metrics import serve_metrics
+from sparsight_edge.notify import Supervisor
 from sparsight_edge.plan import Plan
 from sparsight_edge.progress import Progress
 from sparsight_edge.records import Records
+from sparsight_edge.settings import EdgeSettings
+from sparsight_edge.signals import Asked, obey_signals
 from sparsight_edge.spool.spool import Spool
 from sparsight_edge.steady import Steady
-from sparsight_edge.summary import (
-    left_over,
-    status_line,
-    status_table,
-    summary_json,
-    summary_table,
-)
+from sparsight_edge.summary import left_over, status_line, summary_json, summary_table
 from sparsight_edge.uplink.stream import Answered
 from sparsight_edge.uplink.uplink import Uplink
 
-_LINE_S = 5.0
-_INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
-"""Exit codes as a shell gives them."""
+_log = structlog.get_logger(__name__)
 
 
-def run_session(plan: Plan, people: Console, results: Console, *, machine: bool = False) -> int:
+def run_session(
+    plan: Plan,
+    current: CurrentSettings,
+    people: Console,
+    results: Console,
+    *,
+    tui: bool = False,
+    machine: bool = False,
+) -> int:
     """Run an agent until it ends or is told to.
 
     Args:
         plan: What to run.
-        people: For status and errors; stderr.
+        current: The settings it was made of, for those that may change.
+        people: For the status; stderr.
         results: For the summary; stdout.
+        tui: Show the status on the whole terminal.
         machine: Print the summary as JSON and nothing else there.
 
     Returns:
-        The exit code: 0, that of `PictureError` if frames could not be read, 130 after Ctrl-C, 143
-        after SIGTERM.
+        The exit code: 0, that of `PictureError` if frames could not be read, or that of the signal
+        that ended it (`exits.EXITS`).
 
     Raises:
         LinkError: The source ended, but frames are left in the spool.
@@ -60,7 +63,8 @@ def run_session(plan: Plan, people: Console, results: Console, *, machine: bool 
     """
     stops = Stops()
     with ExitStack() as stack:
-        outages = Outages(lambda line: _say(people, f"camera: {line}"))
+        asked = stack.enter_context(obey_signals(stops, hangs_up=sys.stderr.isatty()))
+        outages = Outages(lambda line: _log.warning("camera", what=line))
         source = open_source(
             plan.source,
             stops.soon,
@@ -95,7 +99,7 @@ def run_session(plan: Plan, people: Console, results: Console, *, machine: bool 
             uplink,
             plan.agent,
             stops,
-            report=lambda error: _complain(people, error),
+            report=lambda error: _log.warning("unreadable", reason=str(error)),
             records=records,
             outages=outages,
             steady=Steady(plan.steady) if plan.steady else None,
@@ -104,84 +108,64 @@ def run_session(plan: Plan, people: Console, results: Console, *, machine: bool 
             serve_metrics(agent.progress, plan.metrics_port, plan.metrics_host)
         )
         if port is not None:
-            _say(people, f"metrics: http://{plan.metrics_host}:{port}/metrics")
-        told = stack.enter_context(_obey_signals(stops))
-        board = stack.enter_context(_Board(people))
-        done = agent.run(board.show)
+            _log.info("metrics", url=f"http://{plan.metrics_host}:{port}/metrics")
+        show = stack.enter_context(
+            open_board(people, tui=tui, spool_max_bytes=plan.spool_settings.max_bytes)
+        )
+        watch = _Watch(asked, current, plan.agent.grace_s, show)
+        watch.supervisor.ready()
+        done = agent.run(watch)
     if machine:
         results.out(
-            json.dumps(summary_json(done, interrupted=bool(told)), indent=2), highlight=False
+            json.dumps(summary_json(done, interrupted=bool(asked.ends)), indent=2), highlight=False
         )
     else:
         results.print(summary_table(done))
-    if told:
+    if asked.ends:
         if done.spool.left:
-            _say(people, left_over(done))
-        return _INTERRUPTED[told[0]]
+            _log.warning(left_over(done))
+        return asked.exit_code
     if done.spool.left:
         raise LinkError(left_over(done))
     return PictureError.exit_code if done.unreadable else 0
 
 
-class _Board:
-    """The status: drawn anew on a terminal, else a line every few seconds."""
+class _Watch:
+    """What the main thread does several times a second while the agent runs.
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self._live = (
-            Live(console=console, refresh_per_second=4, transient=True)
-            if console.is_terminal
-            else None
-        )
-        self._said_s = time.monotonic()
+    Attributes:
+        supervisor: Told how the agent is.
+    """
 
-    def __enter__(self) -> _Board:
-        if self._live is not None:
-            self._live.start()
-        return self
+    def __init__(self, asked: Asked, current: CurrentSettings, grace_s: float, show: Show) -> None:
+        self.supervisor = Supervisor()
+        self._asked = asked
+        self._current = current
+        self._grace_s = grace_s
+        self._show = show
+        self._herald = LinkHerald()
+        self._draining = False
 
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
+    def __call__(self, now: Progress) -> None:
+        if self._asked.ends and not self._draining:
+            self._draining = True
+            self.supervisor.stopping()
+            _log.info("draining", signal=self._asked.ends[0].name, grace_s=self._grace_s)
+        if self._asked.reload.is_set():
+            self._asked.reload.clear()
+            self.supervisor.reloading()
+            self._current.reload()
+            _apply(self._current.settings)
+            self.supervisor.ready()
+        self.supervisor.alive(now, status_line(now))
+        self._herald.see(now)
+        self._show(now)
 
-    def show(self, now: Progress) -> None:
-        """How it stands."""
-        if self._live is not None:
-            self._live.update(status_table(now))
-        elif time.monotonic() - self._said_s >= _LINE_S:
-            self._said_s = time.monotonic()
-            _say(self.console, status_line(now))
 
-
-@contextmanager
-def _obey_signals(stops: Stops) -> Iterator[list[signal.Signals]]:
-    """The first signal stops the agent soon, the second at once; yields what came."""
-    told: list[signal.Signals] = []
-
-    def obey(number: int, frame: FrameType | None) -> None:
-        told.append(signal.Signals(number))
-        stops.soon.set()
-        if len(told) > 1:
-            stops.now.set()
-
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
-        yield told
-        return
-    before = {number: signal.signal(number, obey) for number in _INTERRUPTED}
-    try:
-        yield told
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _apply(settings: EdgeSettings) -> None:
+    """Let settings that were read again hold, for whoever does not ask for them."""
+    log_to_stderr(settings.report.log_format, settings.report.log_level)
 
 
 def _forget(answered: Answered) -> None:
     """Nobody asked for results here: the cloud has them."""
-
-
-def _complain(console: Console, error: PictureError) -> None:
-    console.print(f"[red]unreadable:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -4,28 +4,21 @@
                       ├─> SPARSIGHT_EDGE_SPOOL__MAX_MB     in the environment
                       └─> --spool-mb                       a flag (`options.py`), and its help
 
-`given.py` reads the three. To add a setting, add a field here: its `Flag`, its bounds and its
-description make the rest. What the parts of the agent take (`SpoolSettings`, `AgentSettings` ...)
-is made of these in `plan.py`.
+`catalog.py` lists them all, `given.py` reads the three. To add a setting, add a field here: its
+`Flag`, its bounds and its description make the rest, and `Live` lets it change while the agent runs
+(`current.py`). What the parts of the agent take (`SpoolSettings`, `AgentSettings` ...) is made of
+these in `plan.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sparsight.errors import UsageError
-
-ENV_PREFIX = "SPARSIGHT_EDGE_"
-ENV_NESTED = "__"
-
 EngineName: TypeAlias = Literal["auto", "onnx", "openvino", "tensorrt"]
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +114,9 @@ class CloudGroup(Group):
     drain_s: Annotated[float, Flag("--drain-s")] = Field(
         60.0, ge=0, description="At the end, how long to wait while no answer comes."
     )
+    grace_s: Annotated[float, Flag("--grace-s")] = Field(
+        5.0, ge=0, description="After SIGTERM or Ctrl-C, how long to wait for answers in all."
+    )
 
 
 class ModelGroup(Group):
@@ -194,6 +190,12 @@ class ReportGroup(Group):
     metrics_host: Annotated[str, Flag("--metrics-host")] = Field(
         "127.0.0.1", description="Address to serve them on."
     )
+    log_format: Annotated[Literal["text", "json"], Flag("--log-format")] = Field(
+        "text", description="Lines for people, or an object of JSON a line."
+    )
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Flag("--log-level"), Live()
+    ] = Field("info", description="The least grave of what is logged.")
 
 
 class EdgeSettings(BaseModel):
@@ -216,101 +218,3 @@ class EdgeSettings(BaseModel):
     spool: SpoolGroup = SpoolGroup()
     still: StillGroup = StillGroup()
     report: ReportGroup = ReportGroup()
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One field of a group, as everyone but pydantic sees it.
-
-    Attributes:
-        path: `GROUP.FIELD`.
-        flag: Its flag.
-        live: Whether it may change while the agent runs.
-        annotation: Its type.
-        default: What it is if it is not given.
-        description: What it means.
-        least: Its lower bound, if it has one.
-        most: Its upper bound.
-        title: Of its group.
-    """
-
-    path: str
-    flag: Flag
-    live: bool
-    annotation: Any
-    default: object
-    description: str
-    least: float | None
-    most: float | None
-    title: str
-
-    @property
-    def group(self) -> str:
-        """Its group in the file."""
-        return self.path.partition(".")[0]
-
-    @property
-    def field(self) -> str:
-        """Its key in the group."""
-        return self.path.partition(".")[2]
-
-    @property
-    def variable(self) -> str:
-        """Its variable in the environment."""
-        return f"{ENV_PREFIX}{self.group}{ENV_NESTED}{self.field}".upper()
-
-    def of(self, settings: EdgeSettings) -> object:
-        """Its value."""
-        return getattr(getattr(settings, self.group), self.field)
-
-
-@dataclass(frozen=True, slots=True)
-class CommandLine:
-    """What was given on the command line.
-
-    Attributes:
-        file: The file of `--config`.
-        flags: Values by the path of their setting.
-    """
-
-    file: Path | None
-    flags: Mapping[str, object]
-
-
-def all_settings() -> dict[str, Setting]:
-    """Every setting by its path, in order."""
-    found = {}
-    for group, whole in EdgeSettings.model_fields.items():
-        model = whole.annotation
-        assert isinstance(model, type) and issubclass(model, Group) and model.__doc__
-        title = model.__doc__.splitlines()[0].rstrip(".")
-        for name, field in model.model_fields.items():
-            path = f"{group}.{name}"
-            marks = field.metadata
-            found[path] = Setting(
-                path,
-                next(mark for mark in marks if isinstance(mark, Flag)),
-                any(isinstance(mark, Live) for mark in marks),
-                field.annotation,
-                field.default,
-                field.description or "",
-                next((mark.ge for mark in marks if hasattr(mark, "ge")), None),
-                next((mark.le for mark in marks if hasattr(mark, "le")), None),
-                title,
-            )
-    return found
-
-
-def needed(value: _T | None, path: str) -> _T:
-    """A value that a command can't do without.
-
-    Raises:
-        UsageError: It was not given.
-    """
-    if value is None:
-        setting = all_settings()[path]
-        raise UsageError(
-            f"{path} is not given: say {setting.flag.name}, {setting.variable}, or "
-            f"{setting.field} below [{setting.group}] in the file of --config"
-        )
-    return value

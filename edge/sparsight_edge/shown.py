@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from sparsight_edge.capture.grammar import parse_source
+from sparsight_edge.catalog import Setting, all_settings
 from sparsight_edge.given import Given
-from sparsight_edge.settings import Setting, all_settings
 
 _WIDTH = 98
 
@@ -36,11 +36,12 @@ def settings_table(given: Given) -> Table:
 
 
 def settings_json(given: Given) -> dict[str, dict[str, object]]:
-    """Each with its value and its origin."""
+    """Each with its value, its origin, and whether SIGHUP may change it."""
     return {
         path: {
             "value": _plain(_without_secrets(setting, given)),
             "from": given.origins.get(path, "default"),
+            "reloads": setting.live,
         }
         for path, setting in all_settings().items()
     }
@@ -51,13 +52,14 @@ def settings_toml(given: Given) -> str:
     lines = [
         "# Settings of `sparsight edge run --config FILE`; what is commented out is the default.",
         "# Flags and variables such as SPARSIGHT_EDGE_SOURCE__FPS win over this file.",
+        "# What reloads holds from a SIGHUP on; all else needs a restart.",
     ]
     for group, grouped in itertools.groupby(all_settings().values(), lambda one: one.group):
         settings = list(grouped)
         lines += ["", f"[{group}]  # {settings[0].title}"]
         for setting in settings:
             lines += textwrap.wrap(
-                f"{setting.description} ({setting.flag.names})",
+                f"{setting.description} ({setting.flag.names}{', reloads' * setting.live})",
                 _WIDTH,
                 initial_indent="# ",
                 subsequent_indent="# ",

@@ -12,22 +12,25 @@ from sparsight_edge.progress import Progress
 from sparsight_edge.timings import outside_over_engine
 
 
-def status_line(now: Progress) -> str:
-    """How it stands, in one line for a log."""
+def status_fields(now: Progress) -> dict[str, Any]:
+    """How it stands, as fields of an event."""
     spool, uplink = now.spool, now.uplink
-    parts = [
-        f"captured {now.captured}",
-        f"sent {uplink.sent}",
-        f"acknowledged {uplink.acknowledged}",
-        f"in spool {spool.left} ({_bytes(spool.bytes)})",
-        f"link {_link(now)}",
-    ]
+    fields = {
+        "captured": now.captured,
+        "sent": uplink.sent,
+        "acknowledged": uplink.acknowledged,
+        "in_spool": spool.left,
+        "spool_bytes": spool.bytes,
+        "link": _link(now),
+    }
     if now.camera.state != "none":
-        parts.append(f"camera {_camera(now.camera)}")
-    for name, count in _troubles(now).items():
-        if count:
-            parts.append(f"{name} {count}")
-    return ", ".join(parts)
+        fields["camera"] = _camera(now.camera)
+    return fields | {name: count for name, count in _troubles(now).items() if count}
+
+
+def status_line(now: Progress) -> str:
+    """How it stands, in one line."""
+    return ", ".join(f"{name} {value}" for name, value in status_fields(now).items())
 
 
 def status_table(now: Progress) -> Table:

@@ -53,12 +53,17 @@ class Timings:
         self._lock = threading.Lock()
         self._times: dict[Stage, StageTime] = dict.fromkeys(STAGES, StageTime())
         self._begun: set[Stage] = set()
+        self._entered_s: dict[Stage, float] = {}
 
     @contextmanager
     def of(self, stage: Stage) -> Iterator[None]:
         """Time what happens inside; what raises isn't counted."""
         wall_s, cpu_s = time.perf_counter(), time.thread_time()
-        yield
+        self._entered_s[stage] = time.monotonic()
+        try:
+            yield
+        finally:
+            del self._entered_s[stage]
         self.add(stage, (time.perf_counter() - wall_s) * 1e3, (time.thread_time() - cpu_s) * 1e3)
 
     def add(self, stage: Stage, wall_ms: float, cpu_ms: float) -> None:
@@ -76,6 +81,11 @@ class Timings:
                 cpu_ms=now.cpu_ms + cpu_ms,
                 longest_ms=max(now.longest_ms, wall_ms),
             )
+
+    def stuck_s(self) -> float:
+        """How long the stage that is slowest now has been at its frame; 0 if none is at any."""
+        entered_s = list(self._entered_s.values())
+        return time.monotonic() - min(entered_s) if entered_s else 0.0
 
     def times(self) -> dict[Stage, StageTime]:
         """How it stands."""

@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -57,6 +58,11 @@ def until(true: Callable[[], bool], seconds: float = 120) -> None:
     while not true():
         assert time.monotonic() < end_s, "it did not happen"
         time.sleep(0.02)
+
+
+def line_with(word: str, stderr: IO[str]) -> str:
+    """The next line of the log with a word in it."""
+    return next(line for line in stderr if word in line)
 
 
 def test_help_shows_examples() -> None:
@@ -163,23 +169,22 @@ def test_without_a_terminal_a_line_now_and_then(
 ) -> None:
     process = start(*options(tmp_path, bundle, pictures, cloud.address), "--loop", "--fps", 50)
     assert process.stderr is not None
-    line = process.stderr.readline()
+    line = line_with("status", process.stderr)
     process.send_signal(signal.SIGINT)
-    code, _, _ = finish(process)
-    assert code == 130
-    assert re.fullmatch(
-        r"captured \d+, sent \d+, acknowledged \d+, in spool \d+ \(.*\), link up\n", line
-    )
+    code, _, err = finish(process)
+    assert code == 130 and re.search(r"draining .*signal=SIGINT", err)
+    for field in ("captured", "sent", "acknowledged", "in_spool", "spool_bytes"):
+        assert re.search(rf"\b{field}=\d+\b", line), line
+    assert "link=up" in line
 
 
+@pytest.mark.parametrize("how", [(), ("--tui",)], ids=["table", "tui"])
 def test_on_a_terminal_the_status_is_drawn(
-    cloud: SmallCloud, bundle: Path, pictures: Path, tmp_path: Path
+    cloud: SmallCloud, bundle: Path, pictures: Path, tmp_path: Path, how: tuple[str, ...]
 ) -> None:
     ours, theirs = pty.openpty()
     process = start(
-        *options(tmp_path, bundle, pictures, cloud.address),
-        *("--fps", 8),
-        stderr=theirs,
+        *options(tmp_path, bundle, pictures, cloud.address), "--fps", 8, *how, stderr=theirs
     )
     os.close(theirs)
     drawn = b""
@@ -192,6 +197,9 @@ def test_on_a_terminal_the_status_is_drawn(
     assert finish(process)[0] == 0
     text = drawn.decode()
     assert "captured" in text and "acknowledged" in text and "link" in text
+    whole = "\x1b[?1049h" in text  # the screen that a terminal keeps beside its own
+    assert whole == bool(how) == ("last answer" in text)
+    assert "link up" in text.rpartition("\x1b[?1049l")[2]
 
 
 def test_unreadable_pictures_are_named_and_the_rest_is_sent(
@@ -212,13 +220,33 @@ def test_without_a_cloud_the_frames_are_kept(bundle: Path, pictures: Path, tmp_p
         start(*options(tmp_path, bundle, pictures, address), "--drain-s", 0.3, "--json")
     )
     assert code == 9
-    assert re.search(r"^sparsight: 10 frames were not acknowledged \(UNAVAILABLE: .*next run", err)
+    assert re.search(
+        r"^sparsight: 10 frames were not acknowledged \(UNAVAILABLE: .*next run", err, re.M
+    )
     with SmallCloud() as cloud:
         code, out, err = finish(
             start(*options(tmp_path, bundle, pictures, cloud.address), "--max-frames", 0, "--json")
         )
         assert code == 0, err
         assert json.loads(out)["frames_inherited"] == len(cloud.committed) == 10
+
+
+def test_machines_read_objects_to_the_last_line(
+    bundle: Path, pictures: Path, tmp_path: Path
+) -> None:
+    with Cable(1) as cable:
+        address = cable.address
+    code, _, err = finish(
+        start(
+            *options(tmp_path, bundle, pictures, address),
+            *("--drain-s", 0.3, "--log-format", "json", "--metrics-port", 0),
+        )
+    )
+    assert code == 9
+    said = [json.loads(line) for line in err.splitlines()]
+    assert said[0]["event"] == "metrics" and said[0]["url"].startswith("http://127.0.0.1:")
+    assert said[-1]["level"] == "error" and said[-1]["exit_code"] == 9
+    assert "10 frames were not acknowledged" in said[-1]["event"]
 
 
 @pytest.mark.parametrize(
@@ -261,6 +289,96 @@ def test_a_second_signal_does_not_wait(bundle: Path, pictures: Path, tmp_path: P
         code, _, err = finish(process)
         assert code == 130 and time.monotonic() - start_s < 4
         assert re.search(r"\d+ frames were not acknowledged", err)
+
+
+def test_after_a_signal_answers_are_waited_for_only_so_long(
+    bundle: Path, pictures: Path, tmp_path: Path
+) -> None:
+    with SmallCloud(Rules(credit_frames=2, mute=True)) as cloud:
+        process = start(
+            *options(tmp_path, bundle, pictures, cloud.address),
+            "--loop",
+            "--grace-s",
+            0.5,
+            "--json",
+        )
+        until(lambda: len(cloud.arrivals) == 2)
+        process.send_signal(signal.SIGTERM)
+        start_s = time.monotonic()
+        code, out, err = finish(process)
+        assert code == 143 and 0.4 < time.monotonic() - start_s < 6, err
+    summary = json.loads(out)
+    assert summary["frames_left"] == summary["frames_spooled"] > 2
+    assert summary["frames_unspooled"] == 0
+
+
+def test_sighup_reads_the_settings_again(
+    cloud: SmallCloud, bundle: Path, pictures: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "agent.toml"
+    file.write_text("[source]\nloop = true\nfps = 50\n")
+    process = start(
+        *options(tmp_path, bundle, pictures, cloud.address),
+        *("--config", file, "--log-format", "json"),
+    )
+    assert process.stderr is not None
+    until(lambda: len(cloud.acked) > 3)
+    file.write_text("[source]\nlop = true\n")
+    process.send_signal(signal.SIGHUP)
+    wrong = json.loads(line_with("not reloaded", process.stderr))
+    assert wrong["level"] == "error" and "the nearest is source.loop" in wrong["reason"]
+    file.write_text("[source]\nloop = true\nfps = 60\n[report]\nlog_level = 'debug'\n")
+    process.send_signal(signal.SIGHUP)
+    waits = json.loads(line_with("need a restart", process.stderr))
+    assert waits["level"] == "warning" and waits["settings"] == ["source.fps"]
+    done = json.loads(line_with("settings reloaded", process.stderr))
+    assert done["changed"] == ["report.log_level"]
+    before = len(cloud.acked)
+    until(lambda: len(cloud.acked) > before)
+    process.send_signal(signal.SIGTERM)
+    assert finish(process)[0] == 143
+
+
+def test_a_terminal_that_is_gone_ends_it(
+    cloud: SmallCloud, bundle: Path, pictures: Path, tmp_path: Path
+) -> None:
+    ours, theirs = pty.openpty()
+    process = start(
+        *options(tmp_path, bundle, pictures, cloud.address), "--loop", "--fps", 50, stderr=theirs
+    )
+    until(lambda: len(cloud.acked) > 3)
+    process.send_signal(signal.SIGHUP)
+    assert finish(process)[0] == 129
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_systemd_is_told(
+    cloud: SmallCloud, bundle: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        address = f"/tmp/sparsight-test-{os.getpid()}"
+        manager.bind(address)
+        try:
+            manager.settimeout(60)
+            monkeypatch.setenv("NOTIFY_SOCKET", address)
+            monkeypatch.setenv("WATCHDOG_USEC", "600000")
+            process = start(
+                *options(tmp_path, bundle, pictures, cloud.address), "--loop", "--fps", 50
+            )
+            assert manager.recv(1000) == b"READY=1"
+            until(lambda: len(cloud.acked) > 3)
+            for _ in range(3):
+                beat = manager.recv(1000).decode()
+                assert beat.startswith("WATCHDOG=1\nSTATUS=captured ")
+            process.send_signal(signal.SIGHUP)
+            said = list(iter(lambda: manager.recv(1000), b"READY=1"))
+            assert re.fullmatch(rb"RELOADING=1\nMONOTONIC_USEC=\d+", said[-1])
+            process.send_signal(signal.SIGTERM)
+            said = list(iter(lambda: manager.recv(1000), b"STOPPING=1"))
+            assert finish(process)[0] == 143
+        finally:
+            Path(address).unlink()
 
 
 def own_frames(cloud: SmallCloud) -> int:
@@ -316,8 +434,8 @@ def test_prometheus_can_ask(
         *("--loop", "--fps", 50, "--metrics-port", 0),
     )
     assert process.stderr is not None
-    line = process.stderr.readline()
-    (url,) = re.findall(r"metrics: (http://127\.0\.0\.1:\d+/metrics)", line)
+    line = line_with("metrics", process.stderr)
+    (url,) = re.findall(r"url=(http://127\.0\.0\.1:\d+/metrics)", line)
     until(lambda: len(cloud.acked) > 10)
     with urllib.request.urlopen(url, timeout=30) as answer:
         text = answer.read().decode()
@@ -343,10 +461,10 @@ def test_a_camera_that_dies_is_in_every_figure(
             *("--metrics-port", 0, "--camera-timeout-s", 5, "--json"),
         )
         assert process.stderr is not None
-        (url,) = re.findall(r"metrics: (http://\S+/metrics)", process.stderr.readline())
+        (url,) = re.findall(r"url=(http://\S+/metrics)", line_with("metrics", process.stderr))
         until(lambda: len(cloud.acked) > 3)
         camera.kill()
-        lost = process.stderr.readline()
+        lost = line_with("camera", process.stderr)
         with urllib.request.urlopen(url, timeout=30) as answer:
             text = answer.read().decode()
         camera.start()
@@ -355,7 +473,7 @@ def test_a_camera_that_dies_is_in_every_figure(
         process.send_signal(signal.SIGTERM)
         code, out, err = finish(process)
     assert code == 143
-    assert lost.startswith(f"camera: http://127.0.0.1:{camera.port}/: lost (")
+    assert f"what='http://127.0.0.1:{camera.port}/: lost (" in lost
     assert "/: back after" in err and "secret" not in lost + err
     figures = dict(re.findall(r"^(sparsight_edge_camera\S+) (\S+)$", text, re.MULTILINE))
     assert float(figures["sparsight_edge_camera_up"]) == 0

@@ -13,6 +13,9 @@ from .small.bundles import draw_pictures, write_small_bundle
 from .small.cloud import SmallCloud
 
 ROOT = Path(__file__).resolve().parents[2]
+INSTALL_MIB_MAX = 720
+"""677 MiB at the end of 2026: half of it LLVM (numba), OpenCV and FFmpeg."""
+
 HEAVY = ("torch", "torchvision", "timm", "ray", "faster_coco_eval", "onnx")
 
 
@@ -30,6 +33,10 @@ def call(*command: object, cwd: Path) -> str:
     return done.stdout
 
 
+def size_mib(folder: Path) -> float:
+    return sum(file.lstat().st_size for file in folder.rglob("*") if file.is_file()) / 2**20
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)  # a dozen wheels to fetch and unpack
 def test_the_edge_alone_installs_and_runs(tmp_path: Path) -> None:
@@ -41,12 +48,15 @@ def test_the_edge_alone_installs_and_runs(tmp_path: Path) -> None:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     home = tmp_path / "venv"
     call(sys.executable, "-m", "venv", home, cwd=tmp_path)
+    empty = size_mib(home)
     python, program = home / "bin" / "python", home / "bin" / "sparsight"
     call(
         *(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
         f"{source}[edge]",
         cwd=tmp_path,
     )
+    added = size_mib(home) - empty
+    assert added < INSTALL_MIB_MAX, added
     found = call(
         python,
         "-c",

@@ -13,11 +13,12 @@ from typer.testing import CliRunner
 
 from sparsight.errors import UsageError
 from sparsight.pictures import MAX_PIXELS
+from sparsight_edge.catalog import CommandLine, all_settings, needed
 from sparsight_edge.cli import edge_app
 from sparsight_edge.given import CONFIG_VARIABLE, Given
 from sparsight_edge.given import read_settings as read_line
 from sparsight_edge.plan import find_endpoint, make_plan
-from sparsight_edge.settings import CloudGroup, CommandLine, EdgeSettings, all_settings, needed
+from sparsight_edge.settings import CloudGroup, EdgeSettings
 from sparsight_edge.shown import settings_json, settings_toml
 
 FILE = """
@@ -166,6 +167,7 @@ def test_the_written_file_reads_back_as_what_is_in_force(file: Path, tmp_path: P
     assert back.origins.keys() == given.origins.keys()
     lines = written.read_text().splitlines()
     assert [line for line in lines if len(line) > 100] == []
+    assert "# The least grave of what is logged. (--log-level, reloads)" in lines
     assert "# threads = 1" in lines and "[report]  # What it tells" in lines
     # Every line that is commented out is a setting, too.
     keys = re.findall(r"^(?:# )?(\w+) =", written.read_text(), re.MULTILINE)
@@ -175,8 +177,10 @@ def test_the_written_file_reads_back_as_what_is_in_force(file: Path, tmp_path: P
 def test_a_password_is_not_shown(file: Path) -> None:
     given = read_settings(file, {})
     shown = settings_json(given)
-    assert shown["source.uri"] == {"value": "rtsp://cam/live", "from": str(file)}
-    assert shown["model.threads"] == {"value": 1, "from": "default"}
+    assert shown["source.uri"]["value"] == "rtsp://cam/live"
+    assert shown["source.uri"]["from"] == str(file)
+    assert shown["model.threads"] == {"value": 1, "from": "default", "reloads": False}
+    assert shown["report.log_level"]["reloads"]
 
 
 def test_the_command_shows_them_in_three_ways(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +191,7 @@ def test_the_command_shows_them_in_three_ways(file: Path, monkeypatch: pytest.Mo
 
     table = said("--config", str(file), "--threads", "4")
     assert "secret" not in table and "--threads" in table and "agent.toml" in table
-    assert json.loads(said("--json"))["spool.max_mb"] == {"value": 512, "from": "default"}
+    assert json.loads(said("--json"))["spool.max_mb"]["value"] == 512
     monkeypatch.setenv(CONFIG_VARIABLE, str(file))
     assert "max_mb = 100" in said("--toml").splitlines()
 

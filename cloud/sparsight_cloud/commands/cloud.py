@@ -122,10 +122,10 @@ def up(
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
     from sparsight.bundle import default_bundle
+    from sparsight.logs import log_to_stderr
     from sparsight_cloud.serving.batching import BatchRule
     from sparsight_cloud.serving.commit import CommitRule
     from sparsight_cloud.serving.gateway import Door
-    from sparsight_cloud.serving.logs import log_to_stderr
     from sparsight_cloud.serving.up import CloudSettings, serve
 
     settings = CloudSettings(

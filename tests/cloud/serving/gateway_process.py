@@ -6,10 +6,10 @@ from pathlib import Path
 from hashes import HashReplica  # type: ignore[import-not-found]  # beside this script
 
 from sparsight.errors import SparsightError
+from sparsight.logs import log_to_stderr
 from sparsight_cloud.serving.batching import BatchRule
 from sparsight_cloud.serving.gateway import Door
 from sparsight_cloud.serving.in_process import InProcessDispatch
-from sparsight_cloud.serving.logs import log_to_stderr
 from sparsight_cloud.serving.up import CloudSettings, Ready, serve
 
 

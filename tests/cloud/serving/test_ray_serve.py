@@ -153,7 +153,7 @@ def test_no_port_is_open_to_other_machines() -> None:
 JOIN = """
 import asyncio, sys
 from sparsight.errors import UsageError
-from sparsight_cloud.serving.logs import log_to_stderr
+from sparsight.logs import log_to_stderr
 from sparsight_cloud.serving.ray_cluster import RayCluster
 from sparsight_cloud.serving.ray_replica import Model
 from sparsight_cloud.serving.ray_serve import RayServeDispatch

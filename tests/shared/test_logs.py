@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from sparsight_cloud.serving.logs import log_to_stderr
+from sparsight.logs import log_to_stderr
 
 
 @pytest.fixture(autouse=True)
@@ -29,3 +29,16 @@ def test_an_event_goes_to_the_standard_error_of_its_moment(
     first.close()
     log.error("two")  # a closed stream would raise, and take the gateway's loop with it
     assert json.loads(second.getvalue())["event"] == "two"
+
+
+def test_text_for_people_and_only_what_is_grave_enough(capsys: pytest.CaptureFixture[str]) -> None:
+    log = structlog.get_logger()
+    log_to_stderr("text", "warning")
+    log.info("small")
+    log.warning("camera lost", reason="no answer")
+    log_to_stderr("text", "debug")
+    log.debug("detail")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and "\x1b" not in lines[0]
+    assert "[warning" in lines[0] and "camera lost" in lines[0] and "reason='no answer'" in lines[0]
+    assert "detail" in lines[1]

@@ -1,0 +1,1 @@
+"""`sparsight edge doctor`: whether this device can do its work, and what to do where it can't."""
