@@ -12,6 +12,7 @@ who ignore credit, and by gRPC's own flow control behind that.
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,7 +119,12 @@ class DeviceStream:
         log.info("device connected")
         limits = self._service.limits
         self._outbox.put(
-            Welcome(limits.payload_bytes_max, limits.thumbnail_bytes_max, references=True)
+            Welcome(
+                payload_bytes_max=limits.payload_bytes_max,
+                thumbnail_bytes_max=limits.thumbnail_bytes_max,
+                references=True,
+                cloud_unix_ns=time.time_ns(),
+            )
         )
         writer = asyncio.create_task(self._outbox.run(), name="write")
         reader = asyncio.create_task(self._read(hello), name="read")

@@ -1,6 +1,6 @@
 """All checks in the order in which they matter, each on what the ones before have found.
 
-bundle ─ engine ─ camera ─ disk ─ certificate ─ link ─ clock ─ cloud
+bundle ─ engine ─ camera ─ disk ─ certificate ─ link ─ cloud ─ clock
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def examine(settings: EdgeSettings) -> Iterator[Finding]:
     except SparsightError as error:
         check: Check = "certificate" if settings.cloud.cert else "link"
         yield Finding(check, "fail", str(error), "see --cloud, --cert, --key, --ca and --insecure")
-        yield check_clock([])
+        yield check_clock([], None)
         return
     finding, paper = check_certificate(endpoint, device)
     yield finding
@@ -58,10 +58,12 @@ def examine(settings: EdgeSettings) -> Iterator[Finding]:
             continue
         reached = said.verdict == "ok"
         yield said
-    yield check_clock(papers)
+    skew = None
     if not reached or model is None:
         yield Finding("cloud", "skip", "not asked, since it can't be reached or there is no bundle")
     elif is_in_use(folder):
         yield Finding("cloud", "skip", f"an agent runs on {folder}; its stream is not interrupted")
     else:
-        yield check_cloud(endpoint, device, model.bundle_id, int(time.time()))
+        finding, skew = check_cloud(endpoint, device, model.bundle_id, int(time.time()))
+        yield finding
+    yield check_clock(papers, skew)

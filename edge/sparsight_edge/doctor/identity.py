@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from sparsight_edge.doctor.finding import Finding
+from sparsight_edge.doctor.link import Skew
 from sparsight_edge.doctor.papers import Paper, read_paper
 from sparsight_edge.uplink.channel import Endpoint
 
@@ -65,14 +66,12 @@ def check_certificate(endpoint: Endpoint, device: str) -> tuple[Finding, Paper |
     return Finding("certificate", "ok", found), paper
 
 
-def check_clock(papers: list[Paper]) -> Finding:
-    """Whether the clock is kept right, and fits the certificates' times.
-
-    The protocol carries no time of the cloud's, so the skew against it is not known: what is known
-    is what the kernel says of whoever disciplines the clock.
+def check_clock(papers: list[Paper], skew: Skew | None) -> Finding:
+    """Whether the clock is kept right, and fits the cloud's and the certificates' times.
 
     Args:
         papers: Certificates that are good now if the clock is right.
+        skew: Against the cloud; None if that could not be asked.
     """
     now = datetime.now(timezone.utc)
     shown = f"{now:%Y-%m-%d %H:%M:%S} UTC"
@@ -86,6 +85,16 @@ def check_clock(papers: list[Paper]) -> Finding:
                 "set the clock (timedatectl set-ntp true), or renew the certificate",
             )
     apart = "skew against the cloud is not known"
+    if skew is not None:
+        side = "ahead of" if skew.ahead_ms > 0 else "behind"
+        apart = f"{abs(skew.ahead_ms):.0f} ms {side} the cloud, to {skew.error_ms:.0f} ms"
+        if abs(skew.ahead_ms) > skew.error_ms + _OFF_MS:
+            return Finding(
+                "clock",
+                "warn",
+                f"{shown}, {apart}",
+                "set the clock: timedatectl set-ntp true; or the cloud's, if that one is wrong",
+            )
     error_ms = _error_ms()
     if error_ms is None:
         return Finding(

@@ -10,6 +10,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from sparsight.codec.payload import VERSION as CODEC_VERSION
 from sparsight.wire import (
@@ -27,6 +28,7 @@ from sparsight_edge.uplink.channel import Endpoint
 from sparsight_edge.uplink.wires import CallEnd, Wires
 
 _PATIENCE_S = 10.0
+_SEE_LOG = "see the log of the gateway"
 _REFUSED: dict[RefusalStatus, str] = {
     RefusalStatus.UNKNOWN_BUNDLE: "let the cloud serve this bundle: cloud up --bundle",
     RefusalStatus.WRONG_DEVICE: "give the name in the certificate as --device",
@@ -34,6 +36,32 @@ _REFUSED: dict[RefusalStatus, str] = {
     RefusalStatus.WIRE_VERSION: "install the same version of sparsight on both sides",
     RefusalStatus.FULL: "wait, or give the cloud more room",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Skew:
+    """How far two clocks are apart.
+
+    Attributes:
+        ahead_ms: By so much ours is ahead of the cloud's.
+        error_ms: At most so much of it may be the way of the message.
+    """
+
+    ahead_ms: float
+    error_ms: float
+
+    @classmethod
+    def of(cls, welcome: Welcome, took_ms: float) -> Skew | None:
+        """As a Welcome tells that just came; None if it does not tell.
+
+        Args:
+            welcome: It was said at some moment of `took_ms`, most likely in the middle.
+            took_ms: From the first packet of the connection to now.
+        """
+        if not welcome.cloud_unix_ns:
+            return None
+        ahead_ms = (time.time_ns() - welcome.cloud_unix_ns) / 1e6 - took_ms / 2
+        return cls(ahead_ms, took_ms / 2)
 
 
 def check_link(endpoint: Endpoint) -> Iterator[Finding | Paper]:
@@ -86,7 +114,9 @@ def check_link(endpoint: Endpoint) -> Iterator[Finding | Paper]:
         )
 
 
-def check_cloud(endpoint: Endpoint, device: str, bundle_id: str, epoch: int) -> Finding:
+def check_cloud(
+    endpoint: Endpoint, device: str, bundle_id: str, epoch: int
+) -> tuple[Finding, Skew | None]:
     """Say Hello as an agent does, and go again without a frame.
 
     A stream that this device has open elsewhere would be ended by this: not to be asked while an
@@ -97,6 +127,9 @@ def check_cloud(endpoint: Endpoint, device: str, bundle_id: str, epoch: int) -> 
         device: Our name.
         bundle_id: What frames would be coded for.
         epoch: Any.
+
+    Returns:
+        What was found, and how far the clocks are apart if the cloud told its own.
     """
     begin_s = time.monotonic()
     with endpoint.open() as channel:
@@ -110,26 +143,27 @@ def check_cloud(endpoint: Endpoint, device: str, bundle_id: str, epoch: int) -> 
                     return _judge(came, (time.monotonic() - begin_s) * 1e3)
         finally:
             wires.close()
-    return Finding(
-        "cloud", "fail", f"no Welcome in {_PATIENCE_S:.0f} s", "see the log of the gateway"
-    )
+    return _failed(f"no Welcome in {_PATIENCE_S:.0f} s"), None
 
 
-def _judge(came: bytes | CallEnd, took_ms: float) -> Finding:
+def _judge(came: bytes | CallEnd, took_ms: float) -> tuple[Finding, Skew | None]:
     if isinstance(came, CallEnd):
-        return Finding(
-            "cloud", "fail", f"{came.code.name}: {came.detail}", "see the log of the gateway"
-        )
+        return _failed(f"{came.code.name}: {came.detail}"), None
     try:
         message = unpack_cloud_message(came)
     except WireError as error:
-        return Finding("cloud", "fail", f"it is no gateway of ours: {error}", "see --cloud")
+        return _failed(f"it is no gateway of ours: {error}", "see --cloud"), None
     if isinstance(message, Welcome):
-        return Finding("cloud", "ok", f"it said welcome after {took_ms:.0f} ms, serves this bundle")
+        found = f"it said welcome after {took_ms:.0f} ms, serves this bundle"
+        return Finding("cloud", "ok", found), Skew.of(message, took_ms)
     if isinstance(message, Refusal):
-        do = _REFUSED.get(message.status, "see the log of the gateway")
-        return Finding("cloud", "fail", f"{message.status.name}: {message.detail}", do)
-    return Finding("cloud", "fail", f"expected a Welcome, got {message}", "see --cloud")
+        do = _REFUSED.get(message.status, _SEE_LOG)
+        return _failed(f"{message.status.name}: {message.detail}", do), None
+    return _failed(f"expected a Welcome, got {message}", "see --cloud"), None
+
+
+def _failed(found: str, do: str = _SEE_LOG) -> Finding:
+    return Finding("cloud", "fail", found, do)
 
 
 def _context(endpoint: Endpoint) -> ssl.SSLContext:

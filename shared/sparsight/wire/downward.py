@@ -45,6 +45,7 @@ def pack_cloud_message(message: CloudMessage) -> bytes:
                     payload_bytes_max=message.payload_bytes_max,
                     thumbnail_bytes_max=message.thumbnail_bytes_max,
                     references=message.references,
+                    cloud_unix_ns=message.cloud_unix_ns,
                 )
             )
         case Refusal():
@@ -76,6 +77,7 @@ def unpack_cloud_message(data: bytes) -> CloudMessage:
             payload_bytes_max=welcome.payload_bytes_max,
             thumbnail_bytes_max=welcome.thumbnail_bytes_max,
             references=welcome.references,
+            cloud_unix_ns=welcome.cloud_unix_ns,
             wire_version=welcome.wire_version,
         )
     refusal = parse(features_pb2.Refusal, body)

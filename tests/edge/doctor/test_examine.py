@@ -72,7 +72,20 @@ def test_a_link_that_is_well(endpoint: Endpoint) -> None:
     assert isinstance(paper, Paper) and paper.days_left() > 1
     assert isinstance(finding, Finding) and finding.verdict == "ok", finding
     assert "TCP in" in finding.found and "TLSv1.3 in" in finding.found
-    assert check_cloud(endpoint, "drone", "ab" * 32, 1).verdict == "ok"
+    welcome, skew = check_cloud(endpoint, "drone", "ab" * 32, 1)
+    assert welcome.verdict == "ok"
+    assert skew is not None and abs(skew.ahead_ms) <= skew.error_ms + 5
+
+
+def test_a_cloud_with_another_time_and_one_that_keeps_it_to_itself(
+    cloud: SmallCloud, endpoint: Endpoint
+) -> None:
+    cloud.rules.ahead_s = 3600.0
+    _, skew = check_cloud(endpoint, "drone", "ab" * 32, 1)
+    assert skew is not None and abs(skew.ahead_ms + 3600e3) <= skew.error_ms + 5
+    cloud.rules.ahead_s = None
+    welcome, skew = check_cloud(endpoint, "drone", "ab" * 32, 1)
+    assert (welcome.verdict, skew) == ("ok", None)
 
 
 def test_a_cloud_that_is_not_who_it_should_be(endpoint: Endpoint) -> None:
@@ -103,7 +116,8 @@ def test_a_refusal_says_what_to_do(
     cloud: SmallCloud, endpoint: Endpoint, status: RefusalStatus, do: str
 ) -> None:
     cloud.rules.refusal = Refusal(status, "not so")
-    finding = check_cloud(endpoint, "drone", "ab" * 32, 1)
+    finding, skew = check_cloud(endpoint, "drone", "ab" * 32, 1)
+    assert skew is None
     assert (finding.verdict, finding.found) == ("fail", f"{status.name}: not so")
     assert do in finding.do
 

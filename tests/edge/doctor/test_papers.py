@@ -9,6 +9,7 @@ import trustme
 
 from sparsight.errors import UsageError
 from sparsight_edge.doctor.identity import check_certificate, check_clock
+from sparsight_edge.doctor.link import Skew
 from sparsight_edge.doctor.papers import Paper, read_paper
 from sparsight_edge.uplink.channel import Endpoint
 
@@ -88,7 +89,25 @@ def test_a_key_that_others_may_read(authority: trustme.CA, tmp_path: Path) -> No
 
 def test_a_clock_that_no_certificate_fits() -> None:
     now = time.time()
-    assert check_clock([Paper("gateway", now + 5e6, now + 9e6)]).verdict == "fail"
-    fine = check_clock([Paper("gateway", now - 5, now + 9e6)])
+    assert check_clock([Paper("gateway", now + 5e6, now + 9e6)], None).verdict == "fail"
+    fine = check_clock([Paper("gateway", now - 5, now + 9e6)], None)
     assert fine.verdict in ("ok", "warn")
     assert "skew against the cloud is not known" in fine.found
+
+
+@pytest.mark.parametrize(
+    ("ahead_ms", "error_ms", "says", "wrong"),
+    [
+        (12.0, 20.0, "12 ms ahead of the cloud, to 20 ms", False),
+        (-900.0, 20.0, "900 ms behind the cloud", False),
+        (-2500.0, 20.0, "2500 ms behind the cloud", True),
+        (2500.0, 3000.0, "2500 ms ahead of", False),
+    ],
+)
+def test_a_clock_is_held_to_that_of_the_cloud(
+    ahead_ms: float, error_ms: float, says: str, wrong: bool
+) -> None:
+    finding = check_clock([], Skew(ahead_ms, error_ms))
+    assert says in finding.found
+    assert ("or the cloud's" in finding.do) == wrong
+    assert not wrong or finding.verdict == "warn"

@@ -55,6 +55,7 @@ class Rules:
     retry_after_ms: int = 0
     references: bool = True
     forgets: bool = False
+    ahead_s: float | None = 0.0
     mute: bool = False
     refusal: Refusal | None = None
     abort: tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]] | None = None
@@ -185,7 +186,13 @@ class _Session:
                     self.out.put(None)
                 return
             self.out.put(
-                Welcome(payload_bytes_max=rules.payload_bytes_max, references=rules.references)
+                Welcome(
+                    payload_bytes_max=rules.payload_bytes_max,
+                    references=rules.references,
+                    cloud_unix_ns=0
+                    if rules.ahead_s is None
+                    else time.time_ns() + int(rules.ahead_s * 1e9),
+                )
             )
             self._grant()
         elif self.hello is None:
