@@ -183,7 +183,7 @@ def test_the_command(bundle: Path, endpoint: Endpoint, tmp_path: Path, cloud: Sm
     done = CliRunner().invoke(edge_app, [*words, "--json"])
     said = {one["check"]: one for one in json.loads(done.stdout)}
     assert list(said) == [
-        *("bundle", "engine", "camera", "disk", "certificate", "link", "clock", "cloud"),
+        *("bundle", "engine", "camera", "disk", "certificate", "link", "cloud", "clock"),
     ]
     assert done.exit_code == 0, done.stdout
     assert len(cloud.hellos) == 1 and not cloud.arrivals
