@@ -152,7 +152,7 @@ def run(
     from sparsight_edge.capture.grammar import parse_source
     from sparsight_edge.model import EdgeModel
     from sparsight_edge.session import Plan, run_session
-    from sparsight_edge.spool.spool import SpoolSettings
+    from sparsight_edge.spool.settings import SpoolSettings
     from sparsight_edge.uplink.channel import Endpoint
 
     if insecure and any((cert, key, ca)):

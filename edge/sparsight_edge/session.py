@@ -27,7 +27,8 @@ from sparsight_edge.metrics import serve_metrics
 from sparsight_edge.model import EdgeModel
 from sparsight_edge.progress import Progress
 from sparsight_edge.records import Records
-from sparsight_edge.spool.spool import Spool, SpoolSettings
+from sparsight_edge.spool.settings import SpoolSettings
+from sparsight_edge.spool.spool import Spool
 from sparsight_edge.summary import (
     left_over,
     status_line,

@@ -21,7 +21,8 @@ from sparsight_edge.engine.engine import Maps
 from sparsight_edge.model import EdgeModel
 from sparsight_edge.progress import Progress
 from sparsight_edge.records import FRAMES, RESULTS, Records
-from sparsight_edge.spool.spool import SPOOL_BYTES_MIN, Spool, SpoolSettings
+from sparsight_edge.spool.settings import SPOOL_BYTES_MIN, SpoolSettings
+from sparsight_edge.spool.spool import Spool
 from sparsight_edge.uplink.channel import Endpoint
 from sparsight_edge.uplink.stream import Answered, StreamSettings
 from sparsight_edge.uplink.uplink import Uplink, UplinkSettings

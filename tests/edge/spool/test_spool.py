@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from sparsight.errors import SpoolError, UsageError
-from sparsight_edge.spool.spool import SPOOL_BYTES_MIN, Spool, SpoolSettings
+from sparsight_edge.spool.settings import SPOOL_BYTES_MIN, SpoolSettings
+from sparsight_edge.spool.spool import Spool
 
 GO = threading.Event()
 STOP = threading.Event()
