@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from sparsight.errors import UsageError
 
@@ -44,11 +44,5 @@ class SpoolSettings:
             raise UsageError(
                 f"spool: expected at least {SPOOL_BYTES_MIN} bytes, got {self.max_bytes}"
             )
-        for name, value, allowed in (
-            ("when_full", self.when_full, get_args(WhenFull)),
-            ("order", self.order, get_args(Order)),
-        ):
-            if value not in allowed:
-                raise UsageError(f"{name}: expected one of {', '.join(allowed)}, got {value!r}")
         if self.max_age_s is not None and not self.max_age_s > 0:
             raise UsageError(f"max_age_s: expected more than 0 seconds, got {self.max_age_s}")

@@ -8,26 +8,11 @@ import threading
 from pathlib import Path
 from zlib import crc32
 
-from sparsight_edge.spool.clock import SpoolClock
 from sparsight_edge.spool.spool import Spool
 
+from .clocks import NOON, Clocks
+
 GO = threading.Event()
-NOON = 1_800_000_000.0
-
-
-class Clocks:
-    """A machine's two clocks, moved by hand."""
-
-    def __init__(self, unix_s: float = NOON) -> None:
-        self.wall_s = unix_s
-        self.running_s = 1000.0
-
-    def pass_s(self, seconds: float) -> None:
-        self.wall_s += seconds
-        self.running_s += seconds
-
-    def boot(self) -> SpoolClock:
-        return SpoolClock(lambda: self.wall_s, lambda: self.running_s)
 
 
 def spool_of(folder: Path, clocks: Clocks) -> Spool:
