@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -64,10 +66,10 @@ def left(spool: Spool) -> list[int]:
 def fill_the_rest(folder: Path) -> Path:
     """Somebody else takes what is left of the disk."""
     file = folder / "somebody else's"
-    with file.open("wb", buffering=0) as stream:
-        with pytest.raises(OSError, match="No space left on device"):
-            while True:
-                stream.write(bytes(4096))
+    with file.open("wb", buffering=0) as stream, contextlib.suppress(OSError):
+        while True:
+            stream.write(bytes(4096))
+    assert shutil.disk_usage(folder).free == 0
     return file
 
 
@@ -123,7 +125,7 @@ def test_a_full_disk_drops_the_newest(disk: Path) -> None:
 
 def test_a_full_disk_stops(disk: Path) -> None:
     spool = open_spool(disk, "stop")
-    with pytest.raises(SpoolError, match="frames stay.*Make room on the disk"):
+    with pytest.raises(SpoolError, match=r"frames stay.*Make room on the disk"):
         append(spool, 1000)
     count = spool.stats().left
     spool.close()
