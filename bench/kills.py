@@ -196,64 +196,77 @@ def deal(kills: int) -> Counter[Victim]:
 
 
 def measure(
-    kills: int,
-    seed: int,
-    fps: float = 8.0,
-    moments: Moments | None = None,
-    tell: Callable[[Victim], None] = lambda victim: None,
+    kills: int, seed: int, fps: float = 8.0, tell: Callable[[Victim], None] = lambda victim: None
 ) -> dict[str, Any]:
-    """Kill, start again, and count.
+    """Kill a cloud and agents that are made for it, and count.
 
     Args:
         kills: How many, of all together.
         seed: Of who is killed and when.
         fps: Frames a second of each agent.
-        moments: How long things live.
         tell: Told of each kill.
     """
-    draw, moments = random.Random(seed), moments or Moments()
-    begin_s = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         write_split_bundle(home / "bundle")
         draw_scenes(home / "scenes", PICTURES)
         with CloudProgram(home / "cloud", home / "bundle", "--in-process") as program:
-            cloud = Cloud(program)
             devices = []
             for i in range(AGENTS):
                 agent = Agent(home / f"a{i}", home / "bundle", home / "scenes", f"agent-{i}")
                 devices.append(Device(agent, Cable(program.port), fps))
-                devices[-1].start()
-            targets = [Target("cloud", cloud.works, cloud.kill)]
-            for device in devices:
-                targets.append(Target("agent", device.works, device.restart))
-                cut = partial(device.cut, draw, moments.cut_s)
-                targets.append(Target("link", device.linked, cut))
-            left = deal(kills)
-            while left.total():
-                target = _choose(targets, left, draw, devices)
-                _rest(draw.uniform(0, moments.live_s), devices)
-                target.kill()
-                left[target.victim] -= 1
-                tell(target.victim)
-            _until(lambda: all(device.linked() for device in devices), devices)
-            _until(cloud.works, devices)
-            for device in devices:
-                device.kill()
-            summaries = [device.finish() for device in devices]
-            for device in devices:
-                device.cable.cut()
-        return {
-            "kills": kills,
-            "of": dict(deal(kills)),
-            "boots": sum(device.boots for device in devices),
-            "cloud_starts": cloud.starts,
-            "seconds": round(time.monotonic() - begin_s, 1),
-            "inherited_by_the_last_runs": sum(s["frames_inherited"] for s in summaries),
-            "damaged_in_the_last_runs": sum(s["frames_damaged"] for s in summaries),
-            "left": sum(s["frames_left"] for s in summaries),
-            **_count(devices, program),
-        }
+            return kill(Cloud(program), devices, kills, random.Random(seed), Moments(), tell)
+
+
+def kill(
+    cloud: Cloud,
+    devices: Sequence[Device],
+    kills: int,
+    draw: random.Random,
+    moments: Moments,
+    tell: Callable[[Victim], None] = lambda victim: None,
+) -> dict[str, Any]:
+    """Start devices, kill them, their links and the cloud, let all of it drain, and count.
+
+    Args:
+        cloud: It runs, and does so afterwards.
+        devices: They don't, nor do they afterwards.
+        kills: How many, of all together.
+        draw: Who is killed and when.
+        moments: How long things live.
+        tell: Told of each kill.
+    """
+    begin_s = time.monotonic()
+    targets = [Target("cloud", cloud.works, cloud.kill)]
+    for device in devices:
+        device.start()
+        targets.append(Target("agent", device.works, device.restart))
+        cut = partial(device.cut, draw, moments.cut_s)
+        targets.append(Target("link", device.linked, cut))
+    left = deal(kills)
+    while left.total():
+        target = _choose(targets, left, draw, devices)
+        _rest(draw.uniform(0, moments.live_s), devices)
+        target.kill()
+        left[target.victim] -= 1
+        tell(target.victim)
+    _until(lambda: all(device.linked() for device in devices), devices)
+    _until(cloud.works, devices)
+    for device in devices:
+        device.kill()
+    summaries = [device.finish() for device in devices]
+    for device in devices:
+        device.cable.cut()
+    return {
+        "kills": kills,
+        "of": dict(deal(kills)),
+        "boots": sum(device.boots for device in devices),
+        "cloud_starts": cloud.starts,
+        "seconds": round(time.monotonic() - begin_s, 1),
+        "damaged_in_the_last_runs": sum(s["frames_damaged"] for s in summaries),
+        "left": sum(s["frames_left"] for s in summaries),
+        **_count(devices, cloud.program),
+    }
 
 
 def _choose(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from sparsight.errors import SpoolError
 from sparsight_edge.spool.clock import SpoolClock
 from sparsight_edge.spool.layout import HEADER
 from sparsight_edge.spool.segment import DONE, HELD, PENDING, Segment, record_bytes
@@ -36,8 +37,7 @@ class Shelf:
         """Take over what earlier boots left.
 
         Raises:
-            OSError: It can't be read.
-            SpoolError: It is of a later version.
+            SpoolError: It can't be read, or is of a later version.
         """
         self.epoch = epoch
         self.damaged = 0
@@ -46,7 +46,10 @@ class Shelf:
         self._clock = clock
         self._segments: list[Segment] = []
         self._current: Segment | None = None
-        self._load()
+        try:
+            self._load()
+        except OSError as error:
+            raise SpoolError(f"{folder}: can't be read: {error.strerror}") from error
 
     def count(self, state: int) -> int:
         """Frames that are `PENDING`, `TAKEN` or `HELD`."""

@@ -9,7 +9,8 @@
   synced: if it is lost the frame is sent again, and the cloud knows it by its key.
 - A kill or a power cut costs at most the frame that was being written. What rots on the disk costs
   the frames that it hits; they are passed over and counted.
-- Frames of earlier boots come first. This boot's have its `epoch` and count `seq` from 0.
+- A boot's frames have its `epoch` and count `seq` from 0. Those of earlier boots come first, or the
+  newest do (`turns`).
 - A full disk is dealt with as a full spool, by `SpoolSettings.when_full`.
 - An append log, not SQLite: the same promise costs less processor, less disk and less waiting
   (`bench/spool.py`, docs/LOG.md).
@@ -97,9 +98,6 @@ class Spool:
         self.epoch = self._home.epoch
         try:
             self._shelf = Shelf(folder, self.epoch, self.settings.max_bytes, self._clock)
-        except OSError as error:
-            self._home.close()
-            raise SpoolError(f"{folder}: can't be read: {error.strerror}") from error
         except SpoolError:
             self._home.close()
             raise
@@ -149,16 +147,16 @@ class Spool:
                     self._next_seq += 1
                     return self._next_seq - 1
                 self._full = True
-                when_full = self.settings.when_full
-                if when_full == "stop":
+                policy = self.settings.when_full
+                if policy == "stop":
                     raise SpoolError(
                         f"{self._folder}: the spool is full and was to stop then; its "
                         f"{self._shelf.open_frames()} frames stay, and the next run sends them. "
                         "Make room on the disk, give it more (--spool-mb) or another --when-full"
                     )
-                if when_full == "drop-oldest" and self._shelf.open_frames():
+                if policy == "drop-oldest" and self._shelf.open_frames():
                     self._dropped += self._shelf.drop_oldest()
-                elif when_full != "block":
+                elif policy != "block":
                     self._dropped_new += 1
                     return None
                 elif stop.is_set():
@@ -296,10 +294,10 @@ class Spool:
             self._home.write()
             self._shelf.append(body, self._next_seq)
         except OSError as error:
-            waits = self.settings.when_full == "block"
-            # Of nothing that waits here will an answer make room.
-            hopeless = waits and not self._shelf.open_frames()
-            if error.errno in DISK_FULL and not hopeless:
+            # Who waits must have something here whose answer makes room.
+            if error.errno in DISK_FULL and (
+                self.settings.when_full != "block" or self._shelf.open_frames()
+            ):
                 return False
             raise SpoolError(
                 f"{self._folder}: a frame can't be written: {error.strerror}; make room on the disk"
