@@ -71,10 +71,12 @@ class Moments:
 
     Attributes:
         live_s: What is killed lives so long after it was seen at work.
+        cloud_live_s: Likewise a cloud, whose start takes much longer than an agent's.
         cut_s: A link stays cut so long.
     """
 
     live_s: float = 1.5
+    cloud_live_s: float = 5.0
     cut_s: float = 2.0
 
 
@@ -246,7 +248,8 @@ def kill(
     left = deal(kills)
     while left.total():
         target = _choose(targets, left, draw, devices)
-        _rest(draw.uniform(0, moments.live_s), devices)
+        live_s = moments.cloud_live_s if target.victim == "cloud" else moments.live_s
+        _rest(draw.uniform(0, live_s), devices)
         target.kill()
         left[target.victim] -= 1
         tell(target.victim)

@@ -142,7 +142,7 @@ def test_agents_links_and_the_cloud_killed_at_random(
     """The last test here: it leaves another process of the cloud. 200 kills: `bench.kills`."""
     agents = [Agent(tmp_path / name, split_bundle, scenes, name) for name in ("one", "two")]
     devices = [Device(agent, Cable(cloud.port), fps=20.0) for agent in agents]
-    result = kill(Cloud(cloud), devices, 6, random.Random(7), Moments(live_s=0.5, cut_s=0.5))
+    result = kill(Cloud(cloud), devices, 6, random.Random(7), Moments(0.5, 0.5, 0.5))
     assert result["of"] == {"agent": 3, "link": 2, "cloud": 1}
     assert (result["boots"], result["cloud_starts"]) == (5, 2)
     assert result["spooled"] == result["committed"] - result["last_unseen_but_committed"] > 20

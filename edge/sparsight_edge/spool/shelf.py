@@ -111,6 +111,13 @@ class Shelf:
                 segment.rest()
         return None
 
+    def put(self, epoch: int, seq: int, state: int) -> None:
+        """Change what a frame is, if it is there."""
+        if (found := self.find(epoch, seq)) is not None:
+            segment, place = found
+            segment.states[place] = state
+            segment.hint = min(segment.hint, place)
+
     def replace(self, state: int) -> None:
         """Make all frames of a state `PENDING`."""
         for segment in self._segments:

@@ -188,7 +188,8 @@ class Spool:
 
     def give_back(self, epoch: int, seq: int) -> None:
         """Let a frame that was taken be taken again, before those behind it."""
-        self._set(epoch, seq, PENDING)
+        with self._changed:
+            self._shelf.put(epoch, seq, PENDING)
 
     def give_back_all(self) -> None:
         """Let all frames that were taken be taken again."""
@@ -197,7 +198,8 @@ class Spool:
 
     def hold(self, epoch: int, seq: int) -> None:
         """Keep a frame that was taken, but don't give it out again until `release`."""
-        self._set(epoch, seq, HELD)
+        with self._changed:
+            self._shelf.put(epoch, seq, HELD)
 
     def release(self) -> None:
         """Let all held frames be taken again."""
@@ -310,11 +312,3 @@ class Spool:
         if self.settings.max_age_s is not None and ran_s - self._expired_s >= _EXPIRE_S:
             self._expired_s = ran_s
             self._expired += self._shelf.expire(self.settings.max_age_s)
-
-    def _set(self, epoch: int, seq: int, state: int) -> None:
-        with self._changed:
-            found = self._shelf.find(epoch, seq)
-            if found is not None:
-                segment, place = found
-                segment.states[place] = state
-                segment.hint = min(segment.hint, place)
