@@ -198,7 +198,7 @@ def measure(frames: int, fps: float, folder: Path | None = None) -> dict[str, An
         "stores": figures,
         "over_log": {
             name: {
-                row: round(value / base[row], 2) if base[row] else None for row, value in of.items()
+                row: round(value / base[row], 3) if base[row] else None for row, value in of.items()
             }
             for name, of in figures.items()
             if name != "log"

@@ -12,7 +12,7 @@
 - A boot's frames have its `epoch` and count `seq` from 0. Those of earlier boots come first, or the
   newest do (`turns`).
 - A full disk is dealt with as a full spool, by `SpoolSettings.when_full`.
-- An append log, not SQLite: the same promise costs less processor, less disk and less waiting
+- An append log, not SQLite: the same promise costs half the processor and a sixth of the writes
   (`bench/spool.py`, docs/LOG.md).
 """
 

@@ -267,10 +267,10 @@ def test_memory_is_a_few_bytes_a_frame(tmp_path: Path) -> None:
     fill(spool, 100)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    fill(spool, 2_000, 20)
+    fill(spool, 1_000, 20)
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
-    assert grown < 20 * 2_000
+    assert grown < 20 * 1_000
     spool.close()
 
 
