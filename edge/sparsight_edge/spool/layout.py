@@ -149,9 +149,9 @@ def read_file(file: Path) -> Found | None:
         if named is None:
             return None
         epoch, first_seq = int(named[1]), int(named[2])
-    old = magic == OLD_MAGIC
-    records = [] if sound and old else list(_records(data, epoch, first_seq))
-    if not records and (old or not sound):
+    old = sound and magic == OLD_MAGIC
+    records = [] if old else list(_records(data, epoch, first_seq))
+    if not records and (old or not sound):  # a header that rotted does not tell the format
         records = list(_old_records(data, changed_ms))
         old = old or bool(records)
     end = records[-1].end if records else HEADER.size

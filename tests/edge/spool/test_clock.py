@@ -152,3 +152,13 @@ def test_a_spool_of_an_older_agent_is_sent(tmp_path: Path) -> None:
         assert spool.finish(epoch, seq)
     spool.close()
     assert not list(tmp_path.glob("*.seg"))
+
+
+def test_an_old_file_whose_header_rotted_is_sent(tmp_path: Path) -> None:
+    file = old_spool(tmp_path, 1_790_000_000, [b"first", b"second"], done=[0])
+    data = bytearray(file.read_bytes())
+    data[5] ^= 4
+    file.write_bytes(data)
+    spool = spool_of(tmp_path, Clocks())
+    assert [(one.seq, one.body) for one in iter(spool.take, None)] == [(1, b"second")]
+    spool.close()

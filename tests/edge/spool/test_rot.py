@@ -96,6 +96,16 @@ def test_several_that_rotted_in_a_row_keep_the_numbers_of_the_rest(
     assert reopen(tmp_path) == ({0: BODIES[0], 4: BODIES[4]}, 3)
 
 
+@pytest.mark.parametrize("header", [b"SPG1", b"\0" * HEADER.size, b"\xff" * HEADER.size])
+def test_a_header_that_says_something_else_costs_nothing(
+    left_over: Path, tmp_path: Path, header: bytes
+) -> None:
+    shutil.copytree(left_over, tmp_path, dirs_exist_ok=True)
+    file = segment_in(tmp_path)
+    file.write_bytes(header + file.read_bytes()[len(header) :])
+    assert reopen(tmp_path) == ({seq: body for seq, body in enumerate(BODIES) if seq != 2}, 0)
+
+
 def test_nothing_is_left_but_the_name(left_over: Path, tmp_path: Path) -> None:
     shutil.copytree(left_over, tmp_path, dirs_exist_ok=True)
     file = segment_in(tmp_path)
