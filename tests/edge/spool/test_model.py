@@ -168,4 +168,4 @@ class SpoolAgainstList(RuleBasedStateMachine):
 
 
 TestSpoolAgainstList = SpoolAgainstList.TestCase
-TestSpoolAgainstList.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestSpoolAgainstList.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
