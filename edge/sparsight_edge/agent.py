@@ -33,8 +33,6 @@ from sparsight_edge.steady import Steady
 from sparsight_edge.timings import Timings
 from sparsight_edge.uplink.uplink import Uplink
 
-_AT_ONCE = threading.Event()
-_AT_ONCE.set()
 _SYNC_S = 1.0
 _DRAIN_LOOK_S = 0.05
 _CAPTURE = "capture"
@@ -350,9 +348,9 @@ class Agent:
 
     def _append(self, message: bytes) -> bool:
         """Spool a frame; waiting for room is not the spool's time."""
-        wall_s, cpu_s = time.perf_counter(), time.thread_time()
-        if self.spool.append(message, _AT_ONCE) is not None:
-            wall_ms = (time.perf_counter() - wall_s) * 1e3
-            self._timings.add("spool", wall_ms, (time.thread_time() - cpu_s) * 1e3)
-            return True
-        return self.spool.append(message, self.stops.soon) is not None
+        wall_s, cpu_s, waited_s = time.perf_counter(), time.thread_time(), self.spool.waited_s
+        if self.spool.append(message, self.stops.soon) is None:
+            return False
+        wall_s = time.perf_counter() - wall_s - (self.spool.waited_s - waited_s)
+        self._timings.add("spool", wall_s * 1e3, (time.thread_time() - cpu_s) * 1e3)
+        return True

@@ -45,6 +45,8 @@ class AgentCollector(Collector):
             ("acknowledged", uplink.acknowledged),
             ("refused", spool.refused),
             ("dropped", spool.dropped),
+            ("dropped_new", spool.dropped_new),
+            ("expired", spool.expired),
             ("damaged", spool.damaged),
         ):
             frames.add_metric([event], count)
@@ -70,6 +72,14 @@ class AgentCollector(Collector):
             left.add_metric([state], count)
         yield left
         yield GaugeMetricFamily(f"{PREFIX}_spool_bytes", "Disk taken by frames", spool.bytes)
+        yield GaugeMetricFamily(
+            f"{PREFIX}_spool_oldest_age_seconds",
+            "How long the oldest frame on disk waits",
+            spool.oldest_age_s,
+        )
+        yield GaugeMetricFamily(
+            f"{PREFIX}_spool_full", "1 if the newest frame found no room", spool.full
+        )
         yield GaugeMetricFamily(
             f"{PREFIX}_link_up", "1 if the stream is open", uplink.state == "up"
         )

@@ -15,7 +15,7 @@ from sparsight_edge.capture.grammar import parse_source
 from sparsight_edge.catalog import needed
 from sparsight_edge.model import EdgeModel
 from sparsight_edge.settings import CloudGroup, EdgeSettings
-from sparsight_edge.spool.spool import SpoolSettings
+from sparsight_edge.spool.settings import SpoolSettings
 from sparsight_edge.steady import SteadySettings
 from sparsight_edge.uplink.channel import Endpoint
 
@@ -96,6 +96,8 @@ def make_plan(settings: EdgeSettings) -> Plan:
         spool_settings=SpoolSettings(
             settings.spool.max_mb * 1_000_000,
             settings.spool.when_full or ("drop-oldest" if newest_wins else "block"),
+            settings.spool.max_age_s,
+            settings.spool.order,
         ),
         agent=AgentSettings(
             stream=settings.source.stream,

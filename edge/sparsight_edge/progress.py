@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sparsight_edge.capture.outages import CameraStats
-from sparsight_edge.spool.spool import SpoolStats
+from sparsight_edge.spool.stats import SpoolStats
 from sparsight_edge.timings import Stage, StageTime
 from sparsight_edge.uplink.ledger import UplinkStats
 
@@ -45,4 +45,4 @@ class Progress:
     @property
     def unspooled(self) -> int:
         """Frames on their way to the spool; at the end, those that a stop kept from it."""
-        return self.captured - self.skipped - self.spool.appended
+        return self.captured - self.skipped - self.spool.appended - self.spool.dropped_new

@@ -4,8 +4,8 @@
     results.jsonl  each answer: the key, status, objects, when it was sent and answered
 
 The key (epoch, seq) joins them. A line of frames is written before its frame is spooled, and one of
-results before its frame is acknowledged: after a kill, or a stop while the spool was full, a key
-may have two lines, and the last one counts.
+results before its frame is acknowledged: after a kill, or when there was no room in the spool, a
+key may have two lines, and the last one counts.
 """
 
 from __future__ import annotations

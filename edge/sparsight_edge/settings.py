@@ -18,6 +18,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sparsight_edge.spool.settings import Order, WhenFull
+
 EngineName: TypeAlias = Literal["auto", "onnx", "openvino", "tensorrt"]
 
 
@@ -153,10 +155,22 @@ class SpoolGroup(Group):
     max_mb: Annotated[int, Flag("--spool-mb")] = Field(
         512, ge=1, description="Disk that frames may take, in MB."
     )
-    when_full: Annotated[Literal["block", "drop-oldest"] | None, Flag("--when-full")] = Field(
+    max_age_s: Annotated[float | None, Flag("--max-age-s")] = Field(
         None,
-        description="What a full spool does: wait, or drop its oldest frames. Waits, unless "
-        "--latest.",
+        ge=1,
+        description="Forget frames that were not answered in so many seconds; kept until they are "
+        "without.",
+    )
+    when_full: Annotated[WhenFull | None, Flag("--when-full")] = Field(
+        None,
+        description="What a full spool or disk does: block lets the source wait, drop-oldest "
+        "forgets the oldest frames, drop-newest does not keep the new one, stop ends the agent "
+        "with exit code 8. block without, of a source that can't wait drop-oldest.",
+    )
+    order: Annotated[Order, Flag("--order")] = Field(
+        "oldest-first",
+        description="Who goes first after an outage. live-first: the newest frames, while what "
+        "waited goes in order with every fourth turn and all that the link has left.",
     )
 
 

@@ -102,6 +102,8 @@ def summary_json(now: Progress, *, interrupted: bool) -> dict[str, Any]:
         "frames_acknowledged": uplink.acknowledged,
         "frames_refused": spool.refused,
         "frames_dropped": spool.dropped,
+        "frames_dropped_new": spool.dropped_new,
+        "frames_expired": spool.expired,
         "frames_damaged": spool.damaged,
         "frames_left": spool.left,
         "camera": _camera_json(now.camera),
@@ -110,6 +112,7 @@ def summary_json(now: Progress, *, interrupted: bool) -> dict[str, Any]:
         "frames_sent_as_deltas": uplink.deltas,
         "saved_bytes": uplink.saved_bytes,
         "spool_bytes": spool.bytes,
+        "spool_oldest_age_s": round(spool.oldest_age_s, 1),
         "patches": now.patches,
         "kept_area": round(now.kept_area / spool.appended, 4) if spool.appended else None,
         "streams": uplink.streams,
@@ -149,6 +152,8 @@ def _troubles(now: Progress) -> dict[str, int]:
         "refused": now.spool.refused,
         "held": now.spool.held,
         "dropped": now.spool.dropped,
+        "dropped as new": now.spool.dropped_new,
+        "expired": now.spool.expired,
         "damaged": now.spool.damaged,
     }
 

@@ -7,7 +7,7 @@
     ├── BundleError                   5  a bundle that is missing, damaged or of another version
     ├── TrainingError                 6  a training run that can't start or go on
     ├── PayloadError                  7  coded bytes that can't be decoded
-    ├── SpoolError                    8  a device's spool that can't be opened or written
+    ├── SpoolError                    8  a spool that can't be opened or written, or stops when full
     └── LinkError                     9  frames that the cloud did not take; they are in the spool
 
 A message says what was expected, what came and what to do. The command line prints it as one line

@@ -71,13 +71,22 @@ class CloudProgram:
         assert self._process is not None
         return self._process.pid
 
-    def __enter__(self) -> CloudProgram:
+    def launch(self) -> None:
+        """Begin, and don't wait until it listens."""
         self._process = launch(
             *("cloud", "up", "--insecure", "--bundle", self._bundle, "--out", self.out),
             *("--listen", self.address, *self._how),
             log=self.log,
         )
-        assert self._process.stdout is not None
+
+    def kill(self) -> None:
+        """As a power button does, but for the disk."""
+        assert self._process is not None
+        _kill(self._process)
+
+    def __enter__(self) -> CloudProgram:
+        self.launch()
+        assert self._process is not None and self._process.stdout is not None
         ready = self._process.stdout.readline()
         if not ready.startswith("listening on "):
             with self._process:
@@ -155,9 +164,7 @@ class Agent:
 
     def kill(self, process: subprocess.Popen[str]) -> None:
         """As a power button does, but for the disk."""
-        with process:
-            process.kill()
-            assert process.wait(PATIENCE_S) == -signal.SIGKILL
+        _kill(process)
 
     def frames(self) -> dict[FrameKey, str]:
         """The name of each frame that it meant to spool."""
@@ -172,6 +179,12 @@ class Agent:
             (FrameKey(line["device"], line["epoch"], line["seq"]), line["status"])
             for line in _lines(self.folder / "out" / "results.jsonl")
         ]
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    with process:
+        process.kill()
+        assert process.wait(PATIENCE_S) == -signal.SIGKILL
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:

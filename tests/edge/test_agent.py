@@ -12,16 +12,19 @@ import pytest
 from jaxtyping import UInt8
 
 from sparsight.codec.payload import decode
-from sparsight.errors import BundleError, PictureError
+from sparsight.errors import BundleError, PictureError, SpoolError
 from sparsight.wire import FrameFeatures, FrameStatus, Hello, Refusal, RefusalStatus
 from sparsight_edge.agent import Agent, AgentSettings, Stops
 from sparsight_edge.capture.choose import open_source
 from sparsight_edge.capture.source import Captured, Report, Source
 from sparsight_edge.engine.engine import Maps
+from sparsight_edge.metrics import AgentCollector
 from sparsight_edge.model import EdgeModel
 from sparsight_edge.progress import Progress
 from sparsight_edge.records import FRAMES, RESULTS, Records
-from sparsight_edge.spool.spool import SPOOL_BYTES_MIN, Spool, SpoolSettings
+from sparsight_edge.spool.settings import SPOOL_BYTES_MIN, SpoolSettings
+from sparsight_edge.spool.spool import Spool
+from sparsight_edge.summary import status_line, summary_json
 from sparsight_edge.uplink.channel import Endpoint
 from sparsight_edge.uplink.stream import Answered, StreamSettings
 from sparsight_edge.uplink.uplink import Uplink, UplinkSettings
@@ -287,6 +290,43 @@ def test_a_full_spool_of_a_live_source_drops_its_oldest(model: EdgeModel, tmp_pa
     assert done.captured == done.spool.appended == 1500
     assert done.spool.dropped > 0
     assert done.spool.dropped + done.spool.left == 1500
+
+
+def test_a_full_spool_that_drops_the_newest_says_how_many(model: EdgeModel, tmp_path: Path) -> None:
+    with SmallCloud(Rules(credit_frames=0)) as cloud:
+        done = Bench(
+            tmp_path,
+            replace(model, engine=SlowEngine()),
+            cloud.address,
+            AgentSettings(drain_s=0.1),
+            SpoolSettings(SPOOL_BYTES_MIN, "drop-newest"),
+        ).run(Camera(400))
+    assert done.captured == done.spool.appended + done.spool.dropped_new == 400
+    assert done.spool.dropped_new > 0 == done.spool.dropped
+    assert done.unspooled == 0
+    figures = summary_json(done, interrupted=False)
+    assert figures["frames_dropped_new"] == done.spool.dropped_new
+    assert f"dropped as new {done.spool.dropped_new}" in status_line(done)
+    (frames,) = [m for m in AgentCollector(lambda: done).collect() if m.name.endswith("_frames")][
+        :1
+    ]
+    events = {sample.labels["event"]: sample.value for sample in frames.samples}
+    assert events["dropped_new"] == done.spool.dropped_new and events["expired"] == 0
+
+
+def test_a_full_spool_that_stops_ends_the_agent_and_stays(model: EdgeModel, tmp_path: Path) -> None:
+    with SmallCloud(Rules(credit_frames=0)) as cloud:
+        bench = Bench(
+            tmp_path,
+            replace(model, engine=SlowEngine()),
+            cloud.address,
+            spool_settings=SpoolSettings(SPOOL_BYTES_MIN, "stop"),
+        )
+        with pytest.raises(SpoolError, match="the spool is full and was to stop then"):
+            bench.run(Camera(100_000))
+    spool = Spool(tmp_path / "spool", "drone")
+    assert spool.stats().inherited > 50
+    spool.close()
 
 
 def test_an_engine_that_breaks_ends_the_agent_with_its_reason(

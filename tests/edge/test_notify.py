@@ -9,7 +9,7 @@ import pytest
 
 from sparsight_edge.notify import Supervisor
 from sparsight_edge.progress import Progress
-from sparsight_edge.spool.spool import SpoolStats
+from sparsight_edge.spool.stats import SpoolStats
 from sparsight_edge.timings import Timings
 from sparsight_edge.uplink.ledger import UplinkStats
 

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from sparsight_edge.capture.outages import CameraStats
 from sparsight_edge.progress import Progress
-from sparsight_edge.spool.spool import SpoolStats
+from sparsight_edge.spool.stats import SpoolStats
 from sparsight_edge.timings import Timings
 from sparsight_edge.tui import Screen, strokes
 from sparsight_edge.uplink.ledger import UplinkStats

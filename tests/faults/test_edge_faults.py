@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import signal
 import time
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bench.kills import Cloud, Device, Moments, kill
 from tests.e2e.programs import Agent, CloudProgram, draw_scenes, until
 from tests.edge.small.cable import Cable
 
@@ -132,3 +134,17 @@ def test_ctrl_c_while_the_link_is_cut_keeps_the_frames(cloud: CloudProgram, agen
     assert summary["frames_inherited"] == summary["frames_acknowledged"] == left
     assert_each_once(cloud, agent)
     assert json.loads((agent.spool / "agent.json").read_text())["device"] == agent.name
+
+
+def test_agents_links_and_the_cloud_killed_at_random(
+    cloud: CloudProgram, split_bundle: Path, scenes: Path, tmp_path: Path
+) -> None:
+    """The last test here: it leaves another process of the cloud. 200 kills: `bench.kills`."""
+    agents = [Agent(tmp_path / name, split_bundle, scenes, name) for name in ("one", "two")]
+    devices = [Device(agent, Cable(cloud.port), fps=20.0) for agent in agents]
+    result = kill(Cloud(cloud), devices, 6, random.Random(7), Moments(0.5, 0.5, 0.5))
+    assert result["of"] == {"agent": 3, "link": 2, "cloud": 1}
+    assert (result["boots"], result["cloud_starts"]) == (5, 2)
+    assert result["spooled"] == result["committed"] - result["last_unseen_but_committed"] > 20
+    wrong = ("lost", "twice", "unknown", "unanswered", "left", "damaged_in_the_last_runs")
+    assert {name: result[name] for name in wrong} == dict.fromkeys(wrong, 0)

@@ -6,6 +6,7 @@ agent.json   {"format": 2, "device": ..., "epoch": ...}
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsight.errors import SpoolError, UsageError
-from sparsight_edge.spool.segment import sync_folder
+from sparsight_edge.spool.segment import DISK_FULL, sync_folder
 
 FORMAT, OLD_FORMAT = 2, 1  # of format 1: files of frames without their times
 LOCK, _AGENT = "lock", "agent.json"
@@ -59,7 +60,14 @@ class Home:
             # A spool that was deleted must not begin again at keys that the cloud has seen, so the
             # clock is a floor. It may be wrong: the number only ever grows.
             self.epoch = 1 + max(int(last.get("epoch", 0)), newest_epoch, int(time.time()))
-            self._write()
+            self._written = False
+            try:
+                self.write()
+            except OSError as error:
+                if error.errno not in DISK_FULL:
+                    raise SpoolError(
+                        f"{folder}: the spool can't be written: {error.strerror}"
+                    ) from error
         except BaseException:
             os.close(self._lock_fd)
             raise
@@ -67,6 +75,31 @@ class Home:
     def close(self) -> None:
         """Let others have the folder."""
         os.close(self._lock_fd)
+
+    def write(self) -> None:
+        """Make this boot last, if that was not done: before its first frame is there.
+
+        A disk that is full when the agent starts must not keep it from sending what it has.
+
+        Raises:
+            OSError: The disk refuses.
+        """
+        if self._written:
+            return
+        new = self.folder / f"{_AGENT}.new"
+        text = json.dumps({"format": FORMAT, "device": self.device, "epoch": self.epoch})
+        try:
+            with new.open("w", encoding="utf-8") as file:
+                file.write(text + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self.folder / _AGENT)
+            sync_folder(self.folder)
+        except OSError:
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
+            raise
+        self._written = True
 
     def _take(self) -> None:
         try:
@@ -91,18 +124,3 @@ class Home:
                 "give another --spool"
             )
         return said
-
-    def _write(self) -> None:
-        new = self.folder / f"{_AGENT}.new"
-        text = json.dumps({"format": FORMAT, "device": self.device, "epoch": self.epoch})
-        try:
-            with new.open("w", encoding="utf-8") as file:
-                file.write(text + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self.folder / _AGENT)
-            sync_folder(self.folder)
-        except OSError as error:
-            raise SpoolError(
-                f"{self.folder}: the spool can't be written: {error.strerror}"
-            ) from error

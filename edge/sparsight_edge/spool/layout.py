@@ -149,9 +149,9 @@ def read_file(file: Path) -> Found | None:
         if named is None:
             return None
         epoch, first_seq = int(named[1]), int(named[2])
-    old = magic == OLD_MAGIC
-    records = [] if sound and old else list(_records(data, epoch, first_seq))
-    if not records and (old or not sound):
+    old = sound and magic == OLD_MAGIC
+    records = [] if old else list(_records(data, epoch, first_seq))
+    if not records and (old or not sound):  # a header that rotted does not tell the format
         records = list(_old_records(data, changed_ms))
         old = old or bool(records)
     end = records[-1].end if records else HEADER.size
@@ -214,18 +214,23 @@ def _read(file: Path) -> tuple[bytes, int]:
     fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     try:
         found = os.fstat(fd)
-        blocks = range(0, found.st_size, _BLOCK_BYTES)
-        data = b"".join(_block(fd, at, found.st_size) for at in blocks)
+        data = b"".join(_read_part(fd, 0, found.st_size))
         return data, found.st_mtime_ns // 1_000_000
     finally:
         os.close(fd)
 
 
-def _block(fd: int, at: int, size: int) -> bytes:
-    want = min(_BLOCK_BYTES, size - at)
-    try:
-        return os.pread(fd, want, at)
-    except OSError as error:
-        if error.errno != EIO:
-            raise
-        return bytes(want)
+def _read_part(
+    fd: int, begin: int, end: int, chunk_bytes: int = 256 * _BLOCK_BYTES
+) -> Iterator[bytes]:
+    for at in range(begin, end, chunk_bytes):
+        want = min(chunk_bytes, end - at)
+        try:
+            yield os.pread(fd, want, at)
+        except OSError as error:
+            if error.errno != EIO:
+                raise
+            if chunk_bytes > _BLOCK_BYTES:
+                yield from _read_part(fd, at, at + want, _BLOCK_BYTES)
+            else:
+                yield bytes(want)

@@ -12,12 +12,14 @@ behind the last whole record was never promised to anybody; what rotted is passe
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import struct
 from array import array
 from pathlib import Path
 from zlib import crc32
 
+from sparsight.errors import SpoolError
 from sparsight_edge.spool.layout import (
     HEADER,
     RECORD,
@@ -31,6 +33,9 @@ from sparsight_edge.spool.layout import (
 )
 
 PLACE = struct.Struct("<II")
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_ROTTEN = (errno.EIO, errno.ENOENT)  # the frame is gone for good; all else may pass
 
 PENDING, TAKEN, HELD, DONE = range(4)
 """What a frame is: to be sent, being sent, not to be sent for now, answered or gone."""
@@ -138,13 +143,21 @@ class Segment:
         """A frame's bytes, or None if they rotted.
 
         Raises:
-            OSError: The file can't be read.
+            SpoolError: They are there, but can't be read now.
         """
-        if self._read_fd < 0:
-            self._read_fd = os.open(self.file, os.O_RDONLY | os.O_CLOEXEC)
         begin = self._begins[place]
         end = self._begins[place + 1] if place + 1 < len(self) else self._length
-        return body_of(os.pread(self._read_fd, end - begin, begin), old=self._old)
+        try:
+            if self._read_fd < 0:
+                self._read_fd = os.open(self.file, os.O_RDONLY | os.O_CLOEXEC)
+            data = os.pread(self._read_fd, end - begin, begin)
+        except OSError as error:
+            if error.errno in _ROTTEN:
+                return None
+            raise SpoolError(
+                f"{self.file}: can't be read: {error.strerror}; its frames are sent by the next run"
+            ) from error
+        return body_of(data, old=self._old)
 
     def finish(self, place: int) -> None:
         """Note that a frame is done; not noted if the disk refuses, and then it is sent again."""

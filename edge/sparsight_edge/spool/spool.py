@@ -1,69 +1,43 @@
 """Store and forward: a frame is on disk from its coding to its answer, whatever happens between.
 
-    append ─> [seg][seg][seg] ─ take, oldest first ─> in flight ─ finish ─> gone
-                   ^                                     │
-                   └──── give_back (link lost, cloud busy), hold (the cloud can't read it yet)
+    append ─> [files of frames] ─ take, whose turn it is ─> in flight ─ finish ─> gone
+                     ^                                          │
+                     └──── give_back (link lost, cloud busy), hold (the cloud can't read it yet)
 
 - A frame that was appended survives the process at once (one `write`), and the machine once synced:
   whoever runs the spool calls `sync` every second or so. What says that a frame is done is never
   synced: if it is lost the frame is sent again, and the cloud knows it by its key.
-- Frames of earlier boots come first. This boot's have its `epoch` and count `seq` from 0.
-- Disk is freed file by file, a sixteenth of the whole each. So a spool that drops its oldest frames
-  drops a file of them, and one frame that waits holds its file.
+- A kill or a power cut costs at most the frame that was being written. What rots on the disk costs
+  the frames that it hits; they are passed over and counted.
+- A boot's frames have its `epoch` and count `seq` from 0. Those of earlier boots come first, or the
+  newest do (`turns`).
+- A full disk is dealt with as a full spool, by `SpoolSettings.when_full`.
+- An append log, not SQLite: the same promise costs half the processor and a sixth of the writes
+  (`bench/spool.py`, docs/LOG.md).
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from sparsight.errors import SpoolError, UsageError
+from sparsight.errors import SpoolError
 from sparsight_edge.spool.clock import SpoolClock
 from sparsight_edge.spool.home import Home
 from sparsight_edge.spool.layout import HEADER, epoch_in
 from sparsight_edge.spool.refused import RefusedRecord
-from sparsight_edge.spool.segment import DONE, HELD, PENDING, TAKEN, Segment, record_bytes
+from sparsight_edge.spool.segment import DISK_FULL, HELD, PENDING, TAKEN, record_bytes
+from sparsight_edge.spool.settings import SpoolSettings
+from sparsight_edge.spool.shelf import Shelf
+from sparsight_edge.spool.stats import SpoolStats
+from sparsight_edge.spool.turns import Turns
 
-MIB = 1 << 20
-SEGMENTS = 16
-SEGMENT_BYTES_MAX = 8 * MIB
-SPOOL_BYTES_MIN = 64 << 10
 REFUSED_SHARE = 16  # the record of refused frames takes this part of the bytes, beside the frames
 _LOOK_S = 0.2  # how often somebody who waits for room looks whether to stop
-
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_ROTTEN = (errno.EIO, errno.ENOENT)  # the frame is gone for good; all else may pass
-
-
-@dataclass(frozen=True, slots=True)
-class SpoolSettings:
-    """How much a spool may hold, and what then.
-
-    Attributes:
-        max_bytes: Disk for frames, the done ones of a file not yet freed included.
-        when_full: `block` makes who appends wait, `drop-oldest` forgets the oldest frames.
-    """
-
-    max_bytes: int = 512 * MIB
-    when_full: Literal["block", "drop-oldest"] = "block"
-
-    def __post_init__(self) -> None:
-        """Refuse what can't be.
-
-        Raises:
-            UsageError: Too few bytes, or no such policy.
-        """
-        if self.max_bytes < SPOOL_BYTES_MIN:
-            raise UsageError(
-                f"spool: expected at least {SPOOL_BYTES_MIN} bytes, got {self.max_bytes}"
-            )
-        if self.when_full not in ("block", "drop-oldest"):
-            raise UsageError(f"when_full: expected block or drop-oldest, got {self.when_full!r}")
+_EXPIRE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,52 +55,13 @@ class Spooled:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SpoolStats:
-    """A spool in figures; all but the first five count since this boot.
-
-    Attributes:
-        bytes: Disk taken.
-        waiting: Frames to be sent.
-        taken: Frames being sent.
-        held: Frames that are not to be sent for now.
-        full: Somebody waits for room.
-        inherited: Frames of earlier boots that were found.
-        appended: Frames that came.
-        finished: Frames that were answered, the refused ones among them.
-        refused: Frames that the cloud refused as bad.
-        dropped: Frames that were forgotten for want of room; an answer may still come for those
-            that were being sent.
-        damaged: Frames that could not be read back.
-        oldest_age_s: How long ago the oldest frame that is not answered was appended; 0.0 if all
-            are. How clocks that jump are dealt with is told in `clock`.
-    """
-
-    bytes: int = 0
-    waiting: int = 0
-    taken: int = 0
-    held: int = 0
-    full: bool = False
-    inherited: int = 0
-    appended: int = 0
-    finished: int = 0
-    refused: int = 0
-    dropped: int = 0
-    damaged: int = 0
-    oldest_age_s: float = 0.0
-
-    @property
-    def left(self) -> int:
-        """Frames that are still on disk."""
-        return self.waiting + self.taken + self.held
-
-
 class Spool:
     """Frames on disk, for one thread that appends and others that send.
 
     Attributes:
         epoch: This boot.
         settings: How much, and what then.
+        waited_s: How long frames waited for room, in all.
     """
 
     def __init__(
@@ -149,33 +84,31 @@ class Spool:
             SpoolError: It can't be read or written.
         """
         self.settings = settings or SpoolSettings()
+        self.waited_s = 0.0
         self._folder = folder
         self._clock = clock or SpoolClock()
         self._changed = threading.Condition()
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             # The name of a file is its frames' epoch: known before the folder is ours to read.
-            files = sorted(folder.glob("*.seg"))
-            newest = max((epoch_in(file) for file in files), default=0)
+            newest = max((epoch_in(file) for file in folder.glob("*.seg")), default=0)
         except OSError as error:
             raise SpoolError(f"{folder}: no spool can be here: {error.strerror}") from error
         self._home = Home(folder, device, newest)
         self.epoch = self._home.epoch
-        self._next_seq = 0
-        self._segments: list[Segment] = []
-        self._current: Segment | None = None
-        self._refused_record = RefusedRecord(folder, self.settings.max_bytes // REFUSED_SHARE)
-        self._appended = self._finished = self._refused = self._dropped = self._damaged = 0
-        self._full = self._closed = False
         try:
-            self._take_over()
-        except OSError as error:
-            self._home.close()
-            raise SpoolError(f"{folder}: can't be read: {error.strerror}") from error
+            self._shelf = Shelf(folder, self.epoch, self.settings.max_bytes, self._clock)
         except SpoolError:
             self._home.close()
             raise
-        self._inherited = sum(segment.open_frames for segment in self._segments)
+        self._turns = Turns(self._shelf, self.settings.order)
+        self._refused_record = RefusedRecord(folder, self.settings.max_bytes // REFUSED_SHARE)
+        self._next_seq = 0
+        self._inherited = self._shelf.open_frames()
+        self._finished = self._refused = self._damaged = 0
+        self._dropped = self._dropped_new = self._expired = 0
+        self._expired_s = 0.0  # when frames were looked through for old ones
+        self._full = self._closed = False
 
     @property
     def device(self) -> str:
@@ -195,70 +128,83 @@ class Spool:
             stop: Ends the waiting for room.
 
         Returns:
-            The frame's number, or None if `stop` came first.
+            The frame's number; None if `stop` came first or, for want of room, it was not kept.
 
         Raises:
-            SpoolError: The frame is larger than the spool may be, or the disk refuses.
+            SpoolError: The frame is larger than the spool may be, the disk refuses, or there is no
+                room and `when_full` is `stop`.
         """
-        need = record_bytes(len(body))
-        if need + HEADER.size > self.settings.max_bytes:
+        if record_bytes(len(body)) + HEADER.size > self.settings.max_bytes:
             raise SpoolError(
                 f"{self._folder}: a frame of {len(body)} bytes does not fit into a spool of "
                 f"{self.settings.max_bytes}; give it more (--spool-mb)"
             )
         with self._changed:
             while True:
-                if self._room_for(need) and self._write(body):
+                self._expire()
+                if self._shelf.has_room(len(body)) and self._write(body):
                     self._full = False
-                    self._appended += 1
                     self._next_seq += 1
                     return self._next_seq - 1
                 self._full = True
-                if self.settings.when_full == "drop-oldest":
-                    self._drop_oldest()
+                policy = self.settings.when_full
+                if policy == "stop":
+                    raise SpoolError(
+                        f"{self._folder}: the spool is full and was to stop then; its "
+                        f"{self._shelf.open_frames()} frames stay, and the next run sends them. "
+                        "Make room on the disk, give it more (--spool-mb) or another --when-full"
+                    )
+                if policy == "drop-oldest" and self._shelf.open_frames():
+                    self._dropped += self._shelf.drop_oldest()
+                elif policy != "block":
+                    self._dropped_new += 1
+                    return None
                 elif stop.is_set():
                     self._full = False
                     return None
                 else:
+                    begin_s = time.monotonic()
                     self._changed.wait(_LOOK_S)
+                    self.waited_s += time.monotonic() - begin_s
 
     def take(self) -> Spooled | None:
-        """The oldest frame that nobody has taken, or None if there is none.
+        """The frame whose turn it is, of those that nobody has taken; None if there is none.
 
         Raises:
             SpoolError: It is there, but can't be read now.
         """
         with self._changed:
-            for segment in self._segments:
-                while (place := segment.states.find(PENDING, segment.hint)) >= 0:
-                    body = _read(segment, place)
-                    segment.hint = place + 1
-                    if body is not None:
-                        segment.states[place] = TAKEN
-                        return Spooled(segment.epoch, segment.first_seq + place, body)
-                    self._damaged += 1
-                    segment.finish(place)
-                segment.hint = len(segment)
-                if segment is not self._current:
-                    segment.rest()
-            self._free()
+            self._expire()
+            while (found := self._turns.next(self._next_seq)) is not None:
+                segment, place = found
+                body = segment.read(place)
+                if body is not None:
+                    segment.states[place] = TAKEN
+                    return Spooled(segment.epoch, segment.first_seq + place, body)
+                self._damaged += 1
+                segment.finish(place)
+            self._shelf.free()
             return None
 
     def give_back(self, epoch: int, seq: int) -> None:
         """Let a frame that was taken be taken again, before those behind it."""
-        self._set(epoch, seq, PENDING)
+        with self._changed:
+            self._shelf.put(epoch, seq, PENDING)
 
     def give_back_all(self) -> None:
         """Let all frames that were taken be taken again."""
-        self._replace(TAKEN)
+        with self._changed:
+            self._shelf.replace(TAKEN)
 
     def hold(self, epoch: int, seq: int) -> None:
         """Keep a frame that was taken, but don't give it out again until `release`."""
-        self._set(epoch, seq, HELD)
+        with self._changed:
+            self._shelf.put(epoch, seq, HELD)
 
     def release(self) -> None:
         """Let all held frames be taken again."""
-        self._replace(HELD)
+        with self._changed:
+            self._shelf.replace(HELD)
 
     def finish(self, epoch: int, seq: int) -> bool:
         """Forget a frame that was answered.
@@ -267,13 +213,13 @@ class Spool:
             Whether it was there: an answer may come twice, or after the frame was dropped.
         """
         with self._changed:
-            found = self._find(epoch, seq)
+            found = self._shelf.find(epoch, seq)
             if found is None:
                 return False
             segment, place = found
             segment.finish(place)
             self._finished += 1
-            self._free()
+            self._shelf.free()
             self._changed.notify_all()
             return True
 
@@ -284,22 +230,23 @@ class Spool:
             As `finish`.
         """
         with self._changed:
-            found = self._find(epoch, seq)
+            found = self._shelf.find(epoch, seq)
             if found is None:
                 return False
             segment, place = found
-            self._refused_record.add(epoch, seq, _read(segment, place) or b"", reason)
+            self._refused_record.add(epoch, seq, segment.read(place) or b"", reason)
             self._refused += 1
             return self.finish(epoch, seq)
 
     def sync(self) -> None:
-        """Make what was appended survive the machine as well.
+        """Make what was appended survive the machine as well, and forget what is too old.
 
         Raises:
             SpoolError: The disk refuses.
         """
         with self._changed:
-            fd = self._current.sync_fd() if self._current else -1
+            self._expire()
+            fd = self._shelf.sync_fd()
         if fd < 0:
             return
         try:
@@ -312,24 +259,26 @@ class Spool:
     def settle(self) -> None:
         """End the current file, which frees it if nothing waits in it."""
         with self._changed:
-            self._seal()
+            self._shelf.seal()
 
     def stats(self) -> SpoolStats:
         """How it stands."""
         with self._changed:
             return SpoolStats(
-                bytes=self._bytes(),
-                waiting=sum(segment.states.count(PENDING) for segment in self._segments),
-                taken=sum(segment.states.count(TAKEN) for segment in self._segments),
-                held=sum(segment.states.count(HELD) for segment in self._segments),
+                bytes=self._shelf.disk_bytes(),
+                waiting=self._shelf.count(PENDING),
+                taken=self._shelf.count(TAKEN),
+                held=self._shelf.count(HELD),
                 full=self._full,
                 inherited=self._inherited,
-                appended=self._appended,
+                appended=self._next_seq,
                 finished=self._finished,
                 refused=self._refused,
                 dropped=self._dropped,
-                damaged=self._damaged,
-                oldest_age_s=max((self._age_s(s) for s in self._segments), default=0.0),
+                dropped_new=self._dropped_new,
+                expired=self._expired,
+                damaged=self._shelf.damaged + self._damaged,
+                oldest_age_s=self._shelf.oldest_age_s(),
             )
 
     def close(self) -> None:
@@ -338,124 +287,28 @@ class Spool:
             if self._closed:
                 return
             self._closed = True
-            self._seal()
-            for segment in self._segments:
-                segment.close()
+            self._shelf.close()
             self._home.close()
-
-    def _take_over(self) -> None:
-        begun_unix_s: dict[int, float] = {}
-        for file in sorted(self._folder.glob("*.seg")):
-            segment = Segment.load(file)
-            if segment is None:
-                continue
-            self._damaged += segment.damaged
-            if len(segment):
-                begun_unix_s[segment.epoch] = segment.begun_unix_s
-            if segment.open_frames:
-                self._segments.append(segment)
-            else:
-                segment.remove()
-        for file in self._folder.glob("*.done"):  # of a file that was just being removed
-            if not file.with_suffix(".seg").exists():
-                file.unlink()
-        for segment in self._segments:
-            segment.begun_unix_s = begun_unix_s[segment.epoch]
-        self._segments.sort(key=lambda segment: (segment.epoch, segment.first_seq))
-
-    def _age_s(self, segment: Segment) -> float:
-        """Of its oldest frame that is not done."""
-        if not segment.open_frames:
-            return 0.0
-        ran_s = segment.ran_s(segment.oldest())
-        if segment.epoch == self.epoch:
-            return self._clock.age_s(ran_s)
-        return self._clock.earlier_age_s(segment.begun_unix_s + ran_s)
-
-    def _room_for(self, need: int) -> bool:
-        """Whether a record fits, after ending the current file if that is due or frees it."""
-        limit = self.settings.max_bytes
-        segment_bytes = min(limit // SEGMENTS, SEGMENT_BYTES_MAX)
-        current = self._current
-        if current is not None and len(current):
-            long_enough = current.bytes + need > segment_bytes
-            if long_enough or (not current.open_frames and self._bytes() + need > limit):
-                self._seal()
-        return self._bytes() + need + (0 if self._current else HEADER.size) <= limit
-
-    def _bytes(self) -> int:
-        return sum(segment.bytes for segment in self._segments)
 
     def _write(self, body: bytes) -> bool:
         """Append to the current file, or say that the disk is full."""
         try:
-            if self._current is None:
-                self._current = Segment.create(self._folder, self.epoch, self._next_seq)
-                self._segments.append(self._current)
-            self._current.append(body, self._clock.unix_s(), self._clock.ran_s())
+            self._home.write()
+            self._shelf.append(body, self._next_seq)
         except OSError as error:
-            others = any(segment.open_frames for segment in self._segments)
-            if error.errno in _DISK_FULL and others:
+            # Who waits must have something here whose answer makes room.
+            if error.errno in DISK_FULL and (
+                self.settings.when_full != "block" or self._shelf.open_frames()
+            ):
                 return False
             raise SpoolError(
                 f"{self._folder}: a frame can't be written: {error.strerror}; make room on the disk"
             ) from error
         return True
 
-    def _seal(self) -> None:
-        """Write no more to the current file."""
-        if self._current is not None:
-            current, self._current = self._current, None
-            with contextlib.suppress(OSError):  # the frames are written; only the sync failed
-                current.seal()
-            self._free()
-
-    def _free(self) -> None:
-        """Remove the files in which nothing waits."""
-        for segment in [s for s in self._segments if not s.open_frames and s is not self._current]:
-            segment.remove()
-            self._segments.remove(segment)
-
-    def _drop_oldest(self) -> None:
-        """Forget the oldest file's frames."""
-        oldest = self._segments[0]
-        if oldest is self._current:
-            self._seal()
-        if oldest in self._segments:
-            self._dropped += oldest.open_frames
-            oldest.open_frames = 0
-            self._free()
-
-    def _find(self, epoch: int, seq: int) -> tuple[Segment, int] | None:
-        for segment in self._segments:
-            place = seq - segment.first_seq
-            if segment.epoch == epoch and 0 <= place < len(segment):
-                return None if segment.states[place] == DONE else (segment, place)
-        return None
-
-    def _set(self, epoch: int, seq: int, state: int) -> None:
-        with self._changed:
-            found = self._find(epoch, seq)
-            if found is not None:
-                segment, place = found
-                segment.states[place] = state
-                segment.hint = min(segment.hint, place)
-
-    def _replace(self, state: int) -> None:
-        with self._changed:
-            for segment in self._segments:
-                first = segment.states.find(state)
-                if first >= 0:
-                    segment.states = segment.states.replace(bytes([state]), bytes([PENDING]))
-                    segment.hint = min(segment.hint, first)
-
-
-def _read(segment: Segment, place: int) -> bytes | None:
-    try:
-        return segment.read(place)
-    except OSError as error:
-        if error.errno in _ROTTEN:
-            return None
-        raise SpoolError(
-            f"{segment.file}: can't be read: {error.strerror}; its frames are sent by the next run"
-        ) from error
+    def _expire(self) -> None:
+        """Forget what is too old, if it is time to look."""
+        ran_s = self._clock.ran_s()
+        if self.settings.max_age_s is not None and ran_s - self._expired_s >= _EXPIRE_S:
+            self._expired_s = ran_s
+            self._expired += self._shelf.expire(self.settings.max_age_s)

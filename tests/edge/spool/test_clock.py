@@ -8,26 +8,11 @@ import threading
 from pathlib import Path
 from zlib import crc32
 
-from sparsight_edge.spool.clock import SpoolClock
 from sparsight_edge.spool.spool import Spool
 
+from .clocks import NOON, Clocks
+
 GO = threading.Event()
-NOON = 1_800_000_000.0
-
-
-class Clocks:
-    """A machine's two clocks, moved by hand."""
-
-    def __init__(self, unix_s: float = NOON) -> None:
-        self.wall_s = unix_s
-        self.running_s = 1000.0
-
-    def pass_s(self, seconds: float) -> None:
-        self.wall_s += seconds
-        self.running_s += seconds
-
-    def boot(self) -> SpoolClock:
-        return SpoolClock(lambda: self.wall_s, lambda: self.running_s)
 
 
 def spool_of(folder: Path, clocks: Clocks) -> Spool:
@@ -167,3 +152,13 @@ def test_a_spool_of_an_older_agent_is_sent(tmp_path: Path) -> None:
         assert spool.finish(epoch, seq)
     spool.close()
     assert not list(tmp_path.glob("*.seg"))
+
+
+def test_an_old_file_whose_header_rotted_is_sent(tmp_path: Path) -> None:
+    file = old_spool(tmp_path, 1_790_000_000, [b"first", b"second"], done=[0])
+    data = bytearray(file.read_bytes())
+    data[5] ^= 4
+    file.write_bytes(data)
+    spool = spool_of(tmp_path, Clocks())
+    assert [(one.seq, one.body) for one in iter(spool.take, None)] == [(1, b"second")]
+    spool.close()

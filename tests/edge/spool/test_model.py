@@ -9,7 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
-from sparsight_edge.spool.spool import SPOOL_BYTES_MIN, Spool, SpoolSettings
+from sparsight_edge.spool.settings import SPOOL_BYTES_MIN, Order, SpoolSettings, WhenFull
+from sparsight_edge.spool.spool import Spool
+from sparsight_edge.spool.turns import BACKLOG_EVERY, LIVE_FRAMES
 
 NO_WAIT = threading.Event()
 NO_WAIT.set()
@@ -28,7 +30,8 @@ class SpoolAgainstList(RuleBasedStateMachine):
         self.spool = Spool(self.folder, "d", self.policy)
         self.frames: dict[Key, bytes] = {}
         self.states: dict[Key, str] = {}
-        self.dropped = self.finished = self.appended = 0
+        self.passed = 0
+        self.dropped = self.dropped_new = self.finished = self.appended = 0
 
     def teardown(self) -> None:
         self.spool.close()
@@ -51,8 +54,9 @@ class SpoolAgainstList(RuleBasedStateMachine):
         before = self.spool.stats()
         seq = self.spool.append(body, NO_WAIT)
         if seq is None:
-            assert self.policy.when_full == "block"
-            assert before.bytes + size + 60 > SPOOL_BYTES_MIN
+            assert self.policy.when_full in ("block", "drop-newest")
+            assert before.bytes + size + 100 > SPOOL_BYTES_MIN
+            self.dropped_new += self.policy.when_full == "drop-newest"
             return key
         assert seq == key[1]
         lost = self.spool.stats().dropped - before.dropped
@@ -73,10 +77,18 @@ class SpoolAgainstList(RuleBasedStateMachine):
         waiting = [key for key in self.frames if self.states[key] == "waiting"]
         if one is None:
             assert not waiting
+            return
+        key = (one.epoch, one.seq)
+        live = [k for k in waiting if k[0] == self.spool.epoch][-LIVE_FRAMES:]
+        live = [k for k in live if k[1] >= self.spool.next_seq - LIVE_FRAMES]
+        if self.policy.order == "live-first" and live and key != waiting[0]:
+            self.passed += 1
+            assert key == live[0] and self.passed < BACKLOG_EVERY
         else:
-            assert (one.epoch, one.seq) == waiting[0]
-            assert one.body == self.frames[waiting[0]]
-            self.states[waiting[0]] = "taken"
+            self.passed = 0
+            assert key == waiting[0]
+        assert one.body == self.frames[key]
+        self.states[key] = "taken"
 
     @rule(key=keys, refused=st.booleans())
     def answer_one(self, key: Key, refused: bool) -> None:
@@ -111,8 +123,12 @@ class SpoolAgainstList(RuleBasedStateMachine):
             if state == ("held" if held else "taken"):
                 self.states[key] = "waiting"
 
-    @rule(policy=st.sampled_from(["block", "drop-oldest"]), killed=st.booleans())
-    def restart(self, policy: str, killed: bool) -> None:
+    @rule(
+        policy=st.sampled_from(["block", "drop-oldest", "drop-newest"]),
+        order=st.sampled_from(["oldest-first", "live-first"]),
+        killed=st.booleans(),
+    )
+    def restart(self, policy: WhenFull, order: Order, killed: bool) -> None:
         epoch = self.spool.epoch
         if killed:  # what a kill leaves is the files as they are; the lock goes with the process
             copy = Path(tempfile.mkdtemp(prefix="spool-"))
@@ -122,12 +138,13 @@ class SpoolAgainstList(RuleBasedStateMachine):
             self.folder = copy
         else:
             self.spool.close()
-        self.policy = SpoolSettings(SPOOL_BYTES_MIN, policy)  # type: ignore[arg-type]
+        self.policy = SpoolSettings(SPOOL_BYTES_MIN, policy, order=order)
+        self.passed = 0
         self.spool = Spool(self.folder, "d", self.policy)
         assert self.spool.epoch > epoch
         assert self.spool.stats().inherited == len(self.frames)
         self.states = dict.fromkeys(self.frames, "waiting")
-        self.dropped = self.finished = self.appended = 0
+        self.dropped = self.dropped_new = self.finished = self.appended = 0
 
     @precondition(lambda self: self.frames)
     @rule()
@@ -142,6 +159,8 @@ class SpoolAgainstList(RuleBasedStateMachine):
         assert stats.left == len(self.frames)
         assert (stats.appended, stats.finished) == (self.appended, self.finished)
         assert (stats.dropped, stats.damaged) == (self.dropped, 0)
+        assert (stats.dropped_new, stats.expired) == (self.dropped_new, 0)
+        assert (stats.oldest_age_s > 0.0) <= bool(self.frames)
         on_disk = sum(
             f.stat().st_size for f in self.folder.iterdir() if f.suffix in {".seg", ".done"}
         )
@@ -149,4 +168,4 @@ class SpoolAgainstList(RuleBasedStateMachine):
 
 
 TestSpoolAgainstList = SpoolAgainstList.TestCase
-TestSpoolAgainstList.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestSpoolAgainstList.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)

@@ -2,9 +2,6 @@ import errno
 import json
 import os
 import resource
-import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -12,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sparsight.errors import SpoolError, UsageError
-from sparsight_edge.spool.spool import SPOOL_BYTES_MIN, Spool, SpoolSettings
+from sparsight_edge.spool.settings import SPOOL_BYTES_MIN, SpoolSettings
+from sparsight_edge.spool.spool import Spool
 
 GO = threading.Event()
 STOP = threading.Event()
@@ -269,49 +267,11 @@ def test_memory_is_a_few_bytes_a_frame(tmp_path: Path) -> None:
     fill(spool, 100)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    fill(spool, 20_000, 20)
+    fill(spool, 1_000, 20)
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
-    assert grown < 20 * 20_000
+    assert grown < 20 * 1_000
     spool.close()
-
-
-WRITER = """
-import sys, threading
-from pathlib import Path
-from sparsight_edge.spool.spool import Spool
-spool = Spool(Path(sys.argv[1]), "drone-1")
-for i in range(10**9):
-    spool.append(b"%d:" % i + bytes(i % 5000), threading.Event())
-    print(i, flush=True)
-"""
-
-
-def test_what_was_appended_survives_kill_9(tmp_path: Path) -> None:
-    for _ in range(3):
-        with subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path)],
-            env={**os.environ, "PYTHONPATH": ":".join(filter(None, sys.path))},
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as writer:
-            assert writer.stdout is not None
-            promised = -1
-            while promised < 300:
-                promised = int(writer.stdout.readline())
-            writer.send_signal(signal.SIGKILL)
-            rest = writer.stdout.read().split("\n")
-        promised = max([promised, *(int(line) for line in rest[:-1])])
-        spool = open_spool(tmp_path)
-        taken = list(iter(spool.take, None))
-        assert spool.stats().damaged == 0
-        # The last one may have been written without the promise having been read.
-        assert len(taken) in (promised + 1, promised + 2)
-        assert [one.seq for one in taken] == list(range(len(taken)))
-        for one in taken:
-            assert one.body == b"%d:" % one.seq + bytes(one.seq % 5000)
-            assert spool.finish(one.epoch, one.seq)
-        spool.close()
 
 
 def open_files(folder: Path) -> int:
