@@ -46,6 +46,7 @@ from sparsight.pictures import read_picture
 from sparsight_cloud.data.dataset import LabelledImage
 
 WHOLE, REUSE = "whole", "reuse"
+MIN_FRAMES = 2
 JPEG = 92
 """Quality of the camera's own compression."""
 
@@ -113,6 +114,8 @@ def measure(plan: Plan, folder: Path, interrupts: Interrupts, board: Board) -> d
 def _sent(outcomes: Sequence[Outcome], judge: Judge) -> Sent:
     sizes = [one.payload_bytes for one in outcomes if one.payload_bytes is not None]
     found = {one.picture: one.found for one in outcomes if one.found is not None}
+    if len(sizes) < MIN_FRAMES:
+        raise SparsightError(f"{len(sizes)} of {len(outcomes)} frames were committed; see the logs")
     return Sent(
         frames=len(sizes),
         lost=sum(one.commits != 1 for one in outcomes),
@@ -181,6 +184,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--fps", type=float, default=2.0)
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     told = parser.parse_args(arguments)
+    if told.frames < MIN_FRAMES:
+        parser.error(f"--frames: expected {MIN_FRAMES} or more, got {told.frames}")
     people = Console(stderr=True)
     manifest = manifest_of(told.bundle, None)
     cameras = shipped_cameras()

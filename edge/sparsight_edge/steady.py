@@ -7,9 +7,10 @@
 Sensor noise alone moves a few latents of every cell by a step and heat by some hundredths, so no
 two frames of a still scene are alike. Here a field keeps its heat and its latents, whatever came in
 between, until a cell of it has moved by more than a bound from what was told. Since it is held
-against that and not against the last frame, nothing creeps away unseen. Fields that are alike to
-the last bit are what a stream need not send again (`sparsight.codec.reuse`), and patches and marks,
-which follow from heat, are alike as well.
+against that and not against the last frame, nothing creeps away unseen; and each field is told anew
+in its turn, so what moves a cell by less than the bound is not hidden for ever. Fields that are
+alike to the last bit are what a stream need not send again (`sparsight.codec.reuse`), and patches
+and marks, which follow from heat, are alike as well.
 
 A camera that moves changes nearly every field. Then nothing is held: the maps go as they came.
 """
@@ -22,6 +23,7 @@ import numba
 import numpy as np
 from jaxtyping import Bool, Int8, Int32
 
+from sparsight.codec.zones import any_in_squares
 from sparsight.errors import UsageError
 from sparsight.geometry import ALIGN_CELLS, CELL_PX
 from sparsight_edge.engine.engine import LATENT_PX, Maps
@@ -38,11 +40,13 @@ class SteadySettings:
             finest zone. Noise of a sensor moves it by 0.1, an object that comes or goes by 0.3.
         heat: Most that the heat of a cell may have moved.
         still: Share of fields that must be the same; below it the camera is taken to move.
+        refresh_frames: After so many frames a field is told anew whatever the bounds say.
     """
 
     latents: float = 0.18
     heat: float = 0.2
     still: float = 0.75
+    refresh_frames: int = 256
 
     def __post_init__(self) -> None:
         """Refuse what can't be.
@@ -54,6 +58,10 @@ class SteadySettings:
             value = getattr(self, name)
             if not 0 <= value <= most:
                 raise UsageError(f"steady.{name}: expected 0 to {most:g}, got {value}")
+        if self.refresh_frames < 1:
+            raise UsageError(
+                f"steady.refresh_frames: expected 1 or more, got {self.refresh_frames}"
+            )
 
 
 class Steady:
@@ -68,6 +76,7 @@ class Steady:
         self.settings = settings
         self._told: Maps | None = None
         self._rate = -1
+        self._frames = 0
 
     def hold(self, maps: Maps, rate: int) -> Maps:
         """The maps to be told of a frame.
@@ -80,6 +89,9 @@ class Steady:
         alike = rate == self._rate and told is not None and told.heat.shape == maps.heat.shape
         if told is not None and alike:
             same = same_fields(maps, told, self.settings)
+            self._frames += 1
+            turns = self.settings.refresh_frames
+            same.reshape(-1)[-self._frames % turns :: turns] = False
             if same.mean() >= self.settings.still:
                 maps = _composed(maps, told, same)
         self._told, self._rate = maps, rate
@@ -93,8 +105,8 @@ def same_fields(maps: Maps, told: Maps, settings: SteadySettings) -> Bool[np.nda
     add_moves(finest, before, sums)
     most = settings.latents * len(finest)
     side = ALIGN_CELLS * CELL_PX // LATENT_PX
-    other = _any(sums > most, side)
-    other |= _any(np.abs(maps.heat - told.heat) > settings.heat, ALIGN_CELLS)
+    other = any_in_squares(sums > most, side)
+    other |= any_in_squares(np.abs(maps.heat - told.heat) > settings.heat, ALIGN_CELLS)
     return ~other
 
 
@@ -118,9 +130,3 @@ def _composed(maps: Maps, told: Maps, same: Bool[np.ndarray, "fh fw"]) -> Maps:
         np.where(heat_same, told.heat, maps.heat),
         np.where(latents_same, told.latents, maps.latents),
     )
-
-
-def _any(cells: Bool[np.ndarray, "h w"], side: int) -> Bool[np.ndarray, "fh fw"]:
-    h, w = cells.shape
-    out: Bool[np.ndarray, "fh fw"] = cells.reshape(h // side, side, w // side, side).max((1, 3))
-    return out

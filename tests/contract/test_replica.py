@@ -97,6 +97,7 @@ def test_a_frame_told_against_another_gives_what_it_would_whole(split_bundle: Pa
     assert isinstance(alone, Refused) and "SPYD" in alone.detail
     (longer,) = replica.run([replace(second, payload=join(second.payload, delta))])
     assert isinstance(longer, Refused) and "against another frame" in longer.detail
+    assert longer.status is FrameStatus.NO_REFERENCE  # whole it may be fine
 
 
 def test_a_bad_frame_is_refused_in_its_own_place(replica_case: ReplicaCase) -> None:

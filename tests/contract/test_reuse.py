@@ -37,16 +37,18 @@ BOX = Letterbox.fit((256, 384), 384)
 class Link:
     """A device and a cloud, and the frames between them."""
 
-    def __init__(self, reference_bytes: int = 1 << 20) -> None:
+    def __init__(self, reference_bytes: int = 1 << 20, said_bytes: int | None = None) -> None:
         self.reader = Reader(TABLES)
         self.reference_bytes = reference_bytes
+        self.said_bytes = reference_bytes if said_bytes is None else said_bytes
         self.told: list[FrameFeatures] = []
         self.frames: dict[FrameKey, CodedFrame] = {}
         self.unresolved = 0
         self.connect()
 
     def connect(self) -> None:
-        self.reuse, self.references = Reuse(TABLES), References(self.reference_bytes)
+        self.reuse = Reuse(BUNDLE, TABLES, self.said_bytes)
+        self.references = References(self.reference_bytes)
 
     def whole(self, seq: int, frame: CodedFrame) -> FrameFeatures:
         key = FrameKey("drone", 1, seq)
@@ -123,12 +125,68 @@ def test_other_rates_and_sizes_begin_anew() -> None:
     assert link.unresolved == 0
 
 
-def test_a_cloud_without_room_gets_everything_whole_in_the_end() -> None:
-    link = Link(reference_bytes=100)
-    for seq in range(50):
-        link.exchange(link.whole(seq, SCENE))
-    assert link.unresolved > 0
-    assert len({told.key for told in link.told if not is_delta(told.payload)}) == 50
+def test_a_cloud_without_room_is_told_everything_whole() -> None:
+    for room in (0, 100):
+        link = Link(reference_bytes=room)
+        for seq in range(50):
+            link.exchange(link.whole(seq, SCENE))
+        assert link.unresolved == 0
+        assert len(link.told) == 50
+        assert not any(is_delta(told.payload) or told.keep for told in link.told)
+
+
+def test_chains_stay_within_what_the_cloud_keeps() -> None:
+    whole = len(encode(SCENE, TABLES, BUNDLE))
+    link, frame = Link(reference_bytes=2 * whole), SCENE
+    for seq in range(100):
+        frame = moved(frame, 1, seq)
+        link.exchange(link.whole(seq, frame))
+    assert link.unresolved == 0
+    assert 4 < sum(not is_delta(told.payload) for told in link.told) < 50
+
+
+def test_a_cloud_that_keeps_less_than_it_says_costs_few_frames_twice() -> None:
+    """With 32 frames on their way before the first answer is heard."""
+    link = Link(reference_bytes=0, said_bytes=1 << 20)
+    frames = [link.whole(seq, SCENE) for seq in range(300)]
+    flying: deque[tuple[FrameFeatures, FrameStatus]] = deque()
+    waiting, done = deque(frames), 0
+    while waiting or flying:
+        while waiting and len(flying) < 32:
+            one = waiting.popleft()
+            flying.append((one, link.send(one)))
+        one, status = flying.popleft()
+        link.reuse.answered(one.key, status)
+        if status.again:
+            waiting.appendleft(one)
+        else:
+            done += 1
+    assert done == 300
+    whole = len(frames[0].payload)
+    assert sum(len(told.payload) for told in link.told) < 1.2 * 300 * whole
+
+
+def test_frames_of_two_bundles_are_not_told_against_each_other() -> None:
+    link, other = Link(), "f" * 64
+    for seq in range(6):
+        whole = link.whole(seq, SCENE)
+        if seq % 2:
+            whole = replace(whole, payload=encode(SCENE, TABLES, other))
+        link.exchange(whole)
+    kinds = [is_delta(told.payload) for told in link.told]
+    assert kinds == [False, False, True, False, True, False]
+
+
+def test_a_reference_that_is_sent_again_is_one_again() -> None:
+    link = Link()
+    first = link.whole(0, SCENE)
+    for _ in range(3):  # the cloud is busy
+        assert link.send(first) is FrameStatus.OK
+        link.reuse.answered(first.key, FrameStatus.UNAVAILABLE)
+    link.exchange(first)
+    link.exchange(link.whole(1, SCENE))
+    assert [told.keep for told in link.told] == [True] * 4 + [False]
+    assert is_delta(link.told[-1].payload)
 
 
 def test_what_is_no_payload_of_ours_goes_as_it_is() -> None:

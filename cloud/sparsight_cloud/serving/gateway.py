@@ -48,7 +48,7 @@ from sparsight_cloud.serving.intake import FullError, Intake
 from sparsight_cloud.serving.metrics import GatewayMetrics
 from sparsight_cloud.serving.roster import RefusedError, Roster
 from sparsight_cloud.serving.settings import GatewayLimits
-from sparsight_cloud.serving.stream import DeviceStream, Service, too_large
+from sparsight_cloud.serving.stream import DeviceStream, Service, unfit
 
 _SERVICE = STREAM_METHOD.split("/")[1]
 
@@ -228,7 +228,7 @@ class Gateway:
             self.metrics.saw_result(FrameStatus.WRONG_DEVICE, None)
             why = f"the certificate is {caller}'s, not {device}'s"
             await call.abort(grpc.StatusCode.PERMISSION_DENIED, why)
-        fault = too_large(frame, self.limits)
+        fault = unfit(frame, self.limits)
         if frame.reference is not None:
             fault = "reference: there is none outside a stream; send the frame whole"
         if fault is not None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sparsight.codec.chain import CHAIN_MAX, join
-from sparsight.wire import FrameFeatures, FrameKey
+from sparsight.wire import PAYLOAD_BYTES_MAX, FrameFeatures, FrameKey
 
 
 class References:
@@ -23,7 +23,8 @@ class References:
         """None yet.
 
         Args:
-            bytes_max: A larger payload is not kept, with what it is told against.
+            bytes_max: Largest payload that is kept, counted with all that it is told against. A
+                larger one is not, and the one before is gone.
         """
         self._bytes_max = bytes_max
         self._key: FrameKey | None = None
@@ -41,6 +42,8 @@ class References:
             if frame.reference != self._key or self._deltas == CHAIN_MAX:
                 return None
             payload, deltas = join(self._payload, payload), self._deltas + 1
+            if len(payload) > PAYLOAD_BYTES_MAX:
+                return None  # whole it fits
             frame = replace(frame, payload=payload, reference=None)
         if frame.keep:
             fits = len(payload) <= self._bytes_max

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sparsight.codec.chain import Reader, whole_of
+from sparsight.codec.chain import Reader, is_joined, whole_of
 from sparsight.codec.payload import BUNDLE_BYTES, VERSION, PayloadLimits, peek
 from sparsight.errors import PayloadError, UsageError
 from sparsight.model.cloud_half import Arrived, CloudHalf
@@ -42,10 +42,13 @@ class BundleReplica:
             limits: Payloads beyond these are refused.
         """
         self._limits = limits or PayloadLimits()
-        self._readers = {
-            half.manifest.cloud_id: Reader(half.codec.tables, self._limits) for half in halves
+        self._halves = {
+            half.manifest.cloud_id[: 2 * BUNDLE_BYTES]: (
+                half,
+                Reader(half.codec.tables, self._limits),
+            )
+            for half in halves
         }
-        self._halves = {half.manifest.cloud_id[: 2 * BUNDLE_BYTES]: half for half in halves}
         self.serves = Serves(
             bundles={half.manifest.cloud_id: half.manifest.classes for half in halves},
             codec_versions=frozenset({VERSION}),
@@ -83,8 +86,8 @@ class BundleReplica:
     def _read(self, place: int, frame: FrameFeatures) -> _Sound | Refused:
         try:
             head = peek(whole_of(frame.payload), self._limits)
-            half = self._halves.get(head.bundle_prefix)
-            if half is None:
+            known = self._halves.get(head.bundle_prefix)
+            if known is None:
                 return Refused(
                     FrameStatus.UNKNOWN_BUNDLE,
                     f"bundle {head.bundle_prefix}... is not served here; fetch "
@@ -97,7 +100,10 @@ class BundleReplica:
                     f"payload: a map of {head.grid_hw} cells, the letterbox has "
                     f"{frame.letterbox.cells_hw}"
                 )
-            coded = self._readers[half.manifest.cloud_id].read(frame.payload)
+            half, reader = known
+            coded = reader.read(frame.payload)
         except (PayloadError, UsageError) as error:
-            return Refused(FrameStatus.REFUSED, str(error))
+            # A frame is bad if it is bad whole; of one that was told against another we don't know.
+            again = is_joined(frame.payload)
+            return Refused(FrameStatus.NO_REFERENCE if again else FrameStatus.REFUSED, str(error))
         return _Sound(place, half, Arrived(coded, frame.letterbox))

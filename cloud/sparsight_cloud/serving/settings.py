@@ -26,7 +26,9 @@ class GatewayLimits:
         grace_s: How long a shutdown waits for what is in flight.
         payload_bytes_max: Largest payload.
         thumbnail_bytes_max: Largest thumbnail.
-        reference_bytes: Payload of one device that is kept for others to be told against.
+        reference_bytes_max: Largest payload, with all that it is told against, that is kept for one
+            device; 0 keeps none. Frames that are told against it go to the model with it, and
+            count so in `in_flight_bytes`.
     """
 
     streams_max: int = 256
@@ -40,7 +42,7 @@ class GatewayLimits:
     grace_s: float = 10.0
     payload_bytes_max: int = PAYLOAD_BYTES_MAX
     thumbnail_bytes_max: int = THUMBNAIL_BYTES_MAX
-    reference_bytes: int = 512 << 10
+    reference_bytes_max: int = 512 << 10
 
     def __post_init__(self) -> None:
         if min(self.streams_max, self.window_frames, self.detects_max) < 1:

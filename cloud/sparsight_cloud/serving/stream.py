@@ -18,6 +18,7 @@ from typing import Any
 
 import structlog
 
+from sparsight.codec.chain import is_joined
 from sparsight.detections import Detections
 from sparsight.wire import (
     WIRE_VERSION,
@@ -92,7 +93,7 @@ class DeviceStream:
         self._answers: set[asyncio.Task[None]] = set()
         self._ended: asyncio.Future[Refusal] = asyncio.get_running_loop().create_future()
         self._bad_messages = 0
-        self._references = References(service.limits.reference_bytes)
+        self._references = References(service.limits.reference_bytes_max)
         self.listens = True
         self._outbox = Outbox(
             self._call.write, service.roster.window, service.metrics.bytes_out.inc
@@ -122,7 +123,7 @@ class DeviceStream:
             Welcome(
                 payload_bytes_max=limits.payload_bytes_max,
                 thumbnail_bytes_max=limits.thumbnail_bytes_max,
-                references=True,
+                reference_bytes_max=limits.reference_bytes_max,
                 cloud_unix_ns=time.time_ns(),
             )
         )
@@ -224,7 +225,7 @@ class DeviceStream:
         """Refuse a frame at once, or let it be computed."""
         key, cost_bytes = frame.key, frame.cost_bytes
         has_credit = self._outbox.ledger.take(cost_bytes)
-        fault = _misplaced(frame, hello) or too_large(frame, self._service.limits)
+        fault = _misplaced(frame, hello) or unfit(frame, self._service.limits)
         if key.device != hello.device:
             whose = f"this stream is {hello.device}'s"
             self._answer(key, FrameStatus.WRONG_DEVICE, whose, cost_bytes)
@@ -307,8 +308,10 @@ class DeviceStream:
         self.listens = writer.done()
 
 
-def too_large(frame: FrameFeatures, limits: GatewayLimits) -> str | None:
+def unfit(frame: FrameFeatures, limits: GatewayLimits) -> str | None:
     """Why this gateway does not take a frame that the wire would carry, if it does not."""
+    if is_joined(frame.payload):
+        return "payload: joined to another one already; only a gateway does that"
     if len(frame.payload) > limits.payload_bytes_max:
         return f"payload: at most {limits.payload_bytes_max} bytes, got {len(frame.payload)}"
     if len(frame.thumbnail) > limits.thumbnail_bytes_max:

@@ -43,7 +43,12 @@ class Parcels:
     """Of one stream, for its thread."""
 
     def __init__(
-        self, spool: Spool, ledger: Ledger, welcome: Welcome, tables: Tables | None
+        self,
+        spool: Spool,
+        ledger: Ledger,
+        welcome: Welcome,
+        bundle_id: str,
+        tables: Tables | None,
     ) -> None:
         """From a stream that is open.
 
@@ -51,12 +56,13 @@ class Parcels:
             spool: Where frames come from.
             ledger: Told of those that are refused here.
             welcome: What the cloud takes.
-            tables: Of the bundle, to tell frames by what changed; None sends all of them whole.
+            bundle_id: The bundle of this boot.
+            tables: Of that bundle, to tell frames by what changed; None sends all of them whole.
         """
         self._spool = spool
         self._ledger = ledger
         self._limit_bytes = welcome.payload_bytes_max
-        self._reuse = Reuse(tables if welcome.references else None)
+        self._reuse = Reuse(bundle_id, tables, welcome.reference_bytes_max)
 
     def next(self) -> Parcel | None:
         """The next frame that the cloud may take, or None if there is none.

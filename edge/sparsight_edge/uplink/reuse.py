@@ -8,21 +8,21 @@ when it is sent, and is whole again if it must be sent once more. A stream keeps
 was sent as a reference is there when a delta to it arrives; if it is not, the cloud says so, and
 the frame is sent again. When the stream ends, both sides forget.
 
-References may be deltas themselves, up to `CHAIN_MAX` in a row. Deltas grow as the scene moves away
-from the reference: one that is a fifth larger than the first becomes the next reference, or is sent
-whole instead if it would be one too many.
+References may be deltas themselves, up to `deltas_max` in a row and as many bytes as the cloud
+keeps. Deltas grow as the scene moves away from the reference: one that is a fifth larger than the
+first becomes the next reference, or is sent whole instead if it would be one too many.
 
-A camera that moves has no use for all this. A reference whose first delta is not worth it is
-dropped, and frames are passed over, longer from time to time, before the next try.
+A camera that moves has no use for all this. A reference whose first delta is not worth it, or which
+the cloud has not, is dropped, and frames are passed over, longer each time, before the next try.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sparsight.codec.chain import CHAIN_MAX
+from sparsight.codec.chain import CHAIN_MAX, deltas_max, joined_bytes
 from sparsight.codec.parts import check_of
-from sparsight.codec.payload import CodedFrame, decode
+from sparsight.codec.payload import BUNDLE_BYTES, CodedFrame, decode, peek
 from sparsight.codec.reuse import encode_delta
 from sparsight.codec.tables import Tables
 from sparsight.errors import PayloadError, UsageError
@@ -34,30 +34,38 @@ WORTH = 0.7
 GROWN = 1.2
 """A delta that is so much larger than the first to its reference becomes the next reference."""
 
+WORTH_A_LINK = 0.5 / CHAIN_MAX
+"""Growth below this share of a whole payload is worth no further delta in a row."""
+
 PATIENCE_MAX = 32
-"""Frames that are sent whole without another look, at most, after deltas were not worth it."""
+"""Frames that are sent whole without another look, at most, after a reference was of no use."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Reference:
-    """A frame that was sent for later ones to be told against."""
+    """A frame that was sent for later ones to be told against; `payload_bytes` as it is joined."""
 
     key: FrameKey
     frame: CodedFrame
     check: int
     deltas: int
+    payload_bytes: int
 
 
 class Reuse:
-    """Owns the references of one stream; for its thread."""
+    """Owns the reference of one stream; for its thread."""
 
-    def __init__(self, tables: Tables | None) -> None:
+    def __init__(self, bundle_id: str, tables: Tables | None, reference_bytes_max: int) -> None:
         """With no reference yet.
 
         Args:
+            bundle_id: Frames of other bundles are told whole.
             tables: Of the bundle; None tells every frame whole.
+            reference_bytes_max: Largest payload that the cloud keeps; 0 tells every frame whole.
         """
-        self._tables = tables
+        self._bundle_prefix = bundle_id[: 2 * BUNDLE_BYTES]
+        self._tables = tables if reference_bytes_max else None
+        self._bytes_max = reference_bytes_max
         self._reference: _Reference | None = None
         self._first_bytes = 0
         self._against: dict[FrameKey, FrameKey] = {}
@@ -75,11 +83,15 @@ class Reuse:
             self._pass_over -= 1
             return frame
         try:
+            if peek(frame.payload).bundle_prefix != self._bundle_prefix:
+                return frame
             coded = decode(frame.payload, self._tables)
-        except (PayloadError, UsageError):  # of another bundle or version: the cloud may know it
+        except (PayloadError, UsageError):  # of another version: the cloud may know it
             return frame
         if not len(coded.origins_yx):
             return frame
+        if self._is(frame.key):  # it is sent again
+            return self._kept_whole(frame, coded)
         told = self._by_changes(frame, coded, self._tables)
         if told is not None:
             assert told.reference is not None
@@ -88,12 +100,16 @@ class Reuse:
         if self._reference is not None and not self._first_bytes:
             self._drop()
             return frame
-        return self._kept(frame, coded, 0)
+        return self._kept_whole(frame, coded)
 
     def answered(self, key: FrameKey, status: FrameStatus) -> None:
         """The cloud answered a frame of this stream."""
         against = self._against.pop(key, None)
-        if status is FrameStatus.NO_REFERENCE and self._is(against):
+        if against is None:
+            return
+        if status is not FrameStatus.NO_REFERENCE:
+            self._patience = 0
+        elif self._is(against):
             self._drop()
 
     def unsent(self, key: FrameKey) -> None:
@@ -107,22 +123,36 @@ class Reuse:
     ) -> FrameFeatures | None:
         """The frame as a delta, if that is worth it."""
         reference = self._reference
-        if reference is None or reference.key == frame.key:
+        if reference is None:
             return None
         delta = encode_delta(coded, reference.frame, reference.check, tables)
         if delta is None or len(delta) > WORTH * len(frame.payload):
             return None
-        self._patience = 0
-        self._first_bytes = self._first_bytes or len(delta)
-        grown = len(delta) > GROWN * self._first_bytes
-        if grown and reference.deltas + 1 == CHAIN_MAX:
-            return None
         told = replace(frame, payload=delta, reference=reference.key)
-        return self._kept(told, coded, reference.deltas + 1) if grown else told
+        self._first_bytes = self._first_bytes or len(delta)
+        worth_bytes = self._first_bytes + WORTH_A_LINK * len(frame.payload)
+        if len(delta) <= max(GROWN * self._first_bytes, worth_bytes):
+            return told
+        deltas = reference.deltas + 1
+        payload_bytes = joined_bytes(reference.payload_bytes, len(delta))
+        # The last link is for telling against only: one more would be one too many.
+        if deltas >= deltas_max(coded.grid_hw) or payload_bytes > self._bytes_max:
+            return None
+        return self._kept(told, coded, deltas, payload_bytes)
 
-    def _kept(self, told: FrameFeatures, coded: CodedFrame, deltas: int) -> FrameFeatures:
+    def _kept_whole(self, frame: FrameFeatures, coded: CodedFrame) -> FrameFeatures:
+        """A whole frame as the next reference, if the cloud keeps such a large one."""
+        if len(frame.payload) > self._bytes_max:
+            self._drop()
+            return frame
+        return self._kept(frame, coded, 0, len(frame.payload))
+
+    def _kept(
+        self, told: FrameFeatures, coded: CodedFrame, deltas: int, payload_bytes: int
+    ) -> FrameFeatures:
         """The frame as the next reference."""
-        self._reference = _Reference(told.key, coded, check_of(told.payload), deltas)
+        check = check_of(told.payload)
+        self._reference = _Reference(told.key, coded, check, deltas, payload_bytes)
         self._first_bytes = 0
         return replace(told, keep=True)
 
@@ -132,5 +162,5 @@ class Reuse:
         self._patience = min(PATIENCE_MAX, 2 * self._patience + 1)
         self._pass_over = self._patience
 
-    def _is(self, key: FrameKey | None) -> bool:
+    def _is(self, key: FrameKey) -> bool:
         return self._reference is not None and self._reference.key == key

@@ -122,6 +122,7 @@ class _Sent:
     captured_unix_ns: int
     sent_unix_ns: int
     sent_s: float
+    delta: bool
 
 
 class Stream:
@@ -216,7 +217,9 @@ class Stream:
             return f"the cloud sent what can't be read: {error}"
         match message:
             case Welcome():
-                self._parcels = Parcels(self.spool, self.ledger, message, self._tables)
+                self._parcels = Parcels(
+                    self.spool, self.ledger, message, self.hello.bundle_id, self._tables
+                )
                 self.ledger.state("up")
             case Credit():
                 self._credit = message
@@ -261,9 +264,8 @@ class Stream:
         else:
             self.spool.give_back(*key)
             wait_s = result.retry_after_ms / 1e3
-            if (
-                status is not FrameStatus.NO_REFERENCE and now_s >= self._paused_until_s
-            ):  # of answers that come together, the first counts
+            first = now_s >= self._paused_until_s  # of answers that come together, it counts
+            if first and not (status is FrameStatus.NO_REFERENCE and sent.delta):
                 wait_s = self._pause.next_s(wait_s)
             self._paused_until_s = max(self._paused_until_s, now_s + wait_s)
             if self._waiting is not None:  # what was given back comes before it
@@ -287,7 +289,12 @@ class Stream:
         self._sent_frames, self._sent_cost_bytes = self._sent_frames + 1, cost_bytes
         frame = parcel.frame
         self._in_flight[parcel.key] = _Sent(
-            self._sent_frames, frame.stream, frame.captured_unix_ns, time.time_ns(), now_s
+            self._sent_frames,
+            frame.stream,
+            frame.captured_unix_ns,
+            time.time_ns(),
+            now_s,
+            frame.reference is not None,
         )
         self.ledger.sent(len(parcel.message), len(self._in_flight), parcel.saved_bytes)
 

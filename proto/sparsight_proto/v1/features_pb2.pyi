@@ -204,15 +204,15 @@ class Welcome(_message.Message):
     WIRE_VERSION_FIELD_NUMBER: _builtins.int
     PAYLOAD_BYTES_MAX_FIELD_NUMBER: _builtins.int
     THUMBNAIL_BYTES_MAX_FIELD_NUMBER: _builtins.int
-    REFERENCES_FIELD_NUMBER: _builtins.int
+    REFERENCE_BYTES_MAX_FIELD_NUMBER: _builtins.int
     CLOUD_UNIX_NS_FIELD_NUMBER: _builtins.int
     wire_version: _builtins.int
     payload_bytes_max: _builtins.int
     """a larger payload is refused"""
     thumbnail_bytes_max: _builtins.int
     """likewise; 0: don't send any"""
-    references: _builtins.bool
-    """the last frame with `keep` is kept; false: send all whole"""
+    reference_bytes_max: _builtins.int
+    """of a frame with `keep` and all it is told against; 0: none"""
     cloud_unix_ns: _builtins.int
     """the cloud's clock when it said this; 0: it does not tell"""
     def __init__(
@@ -221,12 +221,12 @@ class Welcome(_message.Message):
         wire_version: _builtins.int = ...,
         payload_bytes_max: _builtins.int = ...,
         thumbnail_bytes_max: _builtins.int = ...,
-        references: _builtins.bool = ...,
+        reference_bytes_max: _builtins.int = ...,
         cloud_unix_ns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cloud_unix_ns", b"cloud_unix_ns", "payload_bytes_max", b"payload_bytes_max", "references", b"references", "thumbnail_bytes_max", b"thumbnail_bytes_max", "wire_version", b"wire_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cloud_unix_ns", b"cloud_unix_ns", "payload_bytes_max", b"payload_bytes_max", "reference_bytes_max", b"reference_bytes_max", "thumbnail_bytes_max", b"thumbnail_bytes_max", "wire_version", b"wire_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,7 +12,7 @@ place is the device's business (`sparsight_edge.steady`).
     u32     checksum that the reference's payload ends in         4
     LEB128  0: the patches of the reference; n: n - 1 patches,    1 and more
             then the field of each
-    coded   fields of the patches that changed; marks in them;    10 and more
+    coded   fields of the patches that changed; marks in them;    9 and more
             fields of the halo that changed; latents in both
     u32     CRC-32 of all before                                  4
 
@@ -44,7 +44,7 @@ from sparsight.codec.parts import (
 )
 from sparsight.codec.payload import CodedFrame, PayloadLimits
 from sparsight.codec.tables import Tables
-from sparsight.codec.zones import HALO, LATENT_CELLS, UNTOLD
+from sparsight.codec.zones import HALO, LATENT_CELLS, UNTOLD, any_in_squares
 from sparsight.errors import PayloadError
 from sparsight.geometry import ALIGN_CELLS
 
@@ -75,7 +75,8 @@ def encode_delta(
     latents, known = _spread(frame, zones), _spread(reference, reference.zones())
     other = (zones != reference.zones()) | (latents != known).any(-1)
     other &= zones != UNTOLD
-    differs = _any(frame.marks != reference.marks, ALIGN_CELLS) | _any(other, _FIELD_LATENTS)
+    differs = any_in_squares(frame.marks != reference.marks, ALIGN_CELLS)
+    differs |= any_in_squares(other, _FIELD_LATENTS)
     asked, new = _asked(union, reference.union(), ALIGN_CELLS)
     changed = differs & asked | new
     halo_asked, halo_new = _asked(zones == HALO, reference.zones() == HALO, _FIELD_LATENTS)
@@ -229,13 +230,6 @@ def _asked(
     """Fields of an area that are told to have changed or not, and those that have for sure."""
     now, then = here[::side, ::side], before[::side, ::side]
     return now & then, now & ~then
-
-
-def _any(cells: Bool[np.ndarray, "h w"], side: int) -> Fields:
-    """Whether one cell of each field is true."""
-    h, w = cells.shape
-    out: Fields = cells.reshape(h // side, side, w // side, side).max((1, 3))
-    return out
 
 
 def _whole(fields: Fields, side: int) -> Bool[np.ndarray, "h w"]:

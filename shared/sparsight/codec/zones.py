@@ -46,7 +46,7 @@ def zones_of(
         halo: Fields beside a patch are told, too, if at least so many cells are marked in the nine
             fields around them; 0 for no halo.
     """
-    near = _any(marks, LATENT_CELLS)
+    near = any_in_squares(marks, LATENT_CELLS)
     zones = np.full(near.shape, len(REACHES), np.uint8)
     for zone in reversed(range(len(REACHES))):
         zones[_reached(near, REACHES[zone])] = zone
@@ -67,6 +67,13 @@ def told(zones: UInt8[np.ndarray, "h16 w16"]) -> Bool[np.ndarray, "gh gw"]:
     return out
 
 
+def any_in_squares(cells: Bool[np.ndarray, "gh gw"], side: int) -> Bool[np.ndarray, "h w"]:
+    """Whether one of each square of cells is true; sides are multiples of the square's."""
+    h, w = cells.shape
+    out: Bool[np.ndarray, "h w"] = cells.reshape(h // side, side, w // side, side).max((1, 3))
+    return out
+
+
 def _halo(
     marks: Bool[np.ndarray, "gh gw"], union: Bool[np.ndarray, "gh gw"], least: int
 ) -> Bool[np.ndarray, "fh fw"]:
@@ -83,13 +90,6 @@ def _around(counts: Int32[np.ndarray, "h w"]) -> Int32[np.ndarray, "h w"]:
     wide = np.pad(counts, 1)
     rows = wide[:-2] + wide[1:-1] + wide[2:]
     out: Int32[np.ndarray, "h w"] = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
-    return out
-
-
-def _any(cells: Bool[np.ndarray, "gh gw"], side: int) -> Bool[np.ndarray, "h w"]:
-    """Whether one of each square of cells is true; sides are multiples of the square's."""
-    h, w = cells.shape
-    out: Bool[np.ndarray, "h w"] = cells.reshape(h // side, side, w // side, side).max((1, 3))
     return out
 
 

@@ -44,7 +44,7 @@ def pack_cloud_message(message: CloudMessage) -> bytes:
                     wire_version=message.wire_version,
                     payload_bytes_max=message.payload_bytes_max,
                     thumbnail_bytes_max=message.thumbnail_bytes_max,
-                    references=message.references,
+                    reference_bytes_max=message.reference_bytes_max,
                     cloud_unix_ns=message.cloud_unix_ns,
                 )
             )
@@ -76,7 +76,7 @@ def unpack_cloud_message(data: bytes) -> CloudMessage:
         return Welcome(
             payload_bytes_max=welcome.payload_bytes_max,
             thumbnail_bytes_max=welcome.thumbnail_bytes_max,
-            references=welcome.references,
+            reference_bytes_max=welcome.reference_bytes_max,
             cloud_unix_ns=welcome.cloud_unix_ns,
             wire_version=welcome.wire_version,
         )

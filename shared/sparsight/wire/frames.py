@@ -82,7 +82,8 @@ class FrameFeatures:
         captured_unix_ns: When it was taken, in nanoseconds since 1970, UTC.
         letterbox: How it lies in the network's input.
         rate: Index of the codec's quality level.
-        payload: The codec's bytes, at most `PAYLOAD_BYTES_MAX`.
+        payload: The codec's bytes, at most `PAYLOAD_BYTES_MAX`, also when a gateway has joined it
+            to that of its reference.
         telemetry: Where the camera was, if that is known.
         thumbnail: A JPEG for people, at most `THUMBNAIL_BYTES_MAX`; empty for none.
         keep: Later frames of this stream may be told against this one.

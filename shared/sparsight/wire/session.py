@@ -103,7 +103,8 @@ class Welcome:
     Attributes:
         payload_bytes_max: A larger payload is refused.
         thumbnail_bytes_max: Likewise; 0 for none at all.
-        references: Whether the last frame with `keep` is kept, for others to be told against.
+        reference_bytes_max: The last frame with `keep` is kept for others to be told against, if
+            its payload, joined to its own reference, has at most so many bytes; 0: none is.
         cloud_unix_ns: The cloud's clock, in nanoseconds since 1970, UTC; 0 if it does not tell.
         wire_version: The cloud's.
 
@@ -113,13 +114,14 @@ class Welcome:
 
     payload_bytes_max: int = PAYLOAD_BYTES_MAX
     thumbnail_bytes_max: int = THUMBNAIL_BYTES_MAX
-    references: bool = False
+    reference_bytes_max: int = 0
     cloud_unix_ns: int = 0
     wire_version: int = WIRE_VERSION
 
     def __post_init__(self) -> None:
         require_range("payload_bytes_max", self.payload_bytes_max, 1, PAYLOAD_BYTES_MAX)
         require_range("thumbnail_bytes_max", self.thumbnail_bytes_max, 0, THUMBNAIL_BYTES_MAX)
+        require_range("reference_bytes_max", self.reference_bytes_max, 0, PAYLOAD_BYTES_MAX)
         require_range("cloud_unix_ns", self.cloud_unix_ns, 0, UINT64_MAX)
         require_range("wire_version", self.wire_version, 1, UINT32_MAX)
 

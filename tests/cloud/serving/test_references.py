@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from sparsight.codec.chain import CHAIN_MAX, join
-from sparsight.wire import FrameFeatures, FrameKey, FrameStatus
+from sparsight.wire import PAYLOAD_BYTES_MAX, FrameFeatures, FrameKey, FrameStatus
 from sparsight_cloud.serving.dispatch import Answer
 from sparsight_cloud.serving.references import References
 from sparsight_cloud.serving.settings import GatewayLimits
@@ -47,7 +47,8 @@ def test_a_frame_reaches_the_model_with_what_it_is_told_against(tmp_path: Path) 
         async with calling(ready.address) as channel:
             device = Device(channel)
             await device.greet()
-            assert device.welcome is not None and device.welcome.references
+            assert device.welcome is not None
+            assert device.welcome.reference_bytes_max == GatewayLimits().reference_bytes_max
             await device.send([first, second, third])
             assert {r.status for r in device.results.values()} == {FrameStatus.OK}
             assert shown(ready)("delta_frames_total") == 2
@@ -106,6 +107,37 @@ def test_there_are_no_references_outside_a_stream(tmp_path: Path) -> None:
 
     run_cloud(tmp_path, do)
     assert lines_of(tmp_path) == []
+
+
+def test_only_the_gateway_joins(tmp_path: Path) -> None:
+    joined = a_frame(0, payload=join(b"reference", b"delta"))
+
+    async def do(ready: Ready) -> None:
+        async with calling(ready.address) as channel:
+            device = Device(channel)
+            await device.greet()
+            await device.send([joined])
+            result = device.results[joined.key]
+            assert result.status is FrameStatus.REFUSED and "only a gateway" in result.detail
+            with pytest.raises(grpc.aio.AioRpcError, match="only a gateway"):
+                await detect(channel, joined)
+
+    run_cloud(tmp_path, do)
+
+
+def test_what_would_be_too_large_with_its_reference_is_wanted_whole(tmp_path: Path) -> None:
+    first = replace(a_frame(0, payload=b"hash" + bytes(400_000)), keep=True)
+    large = replace(told(1, 0), payload=bytes(PAYLOAD_BYTES_MAX))
+
+    async def do(ready: Ready) -> None:
+        async with calling(ready.address) as channel:
+            device = Device(channel)
+            await device.greet()
+            await device.send([first, large, a_frame(2)])
+            assert device.results[large.key].status is FrameStatus.NO_REFERENCE
+            assert device.results[a_frame(2).key].status is FrameStatus.OK
+
+    run_cloud(tmp_path, do, hashing(AnyPayload()))
 
 
 def test_the_last_one_is_kept_unless_it_is_too_large() -> None:

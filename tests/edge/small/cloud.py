@@ -53,7 +53,7 @@ class Rules:
     credit_bytes: int = 1 << 20
     payload_bytes_max: int = 1 << 20
     retry_after_ms: int = 0
-    references: bool = True
+    reference_bytes_max: int = 1 << 20
     forgets: bool = False
     ahead_s: float | None = 0.0
     mute: bool = False
@@ -188,7 +188,7 @@ class _Session:
             self.out.put(
                 Welcome(
                     payload_bytes_max=rules.payload_bytes_max,
-                    references=rules.references,
+                    reference_bytes_max=rules.reference_bytes_max,
                     cloud_unix_ns=0
                     if rules.ahead_s is None
                     else time.time_ns() + int(rules.ahead_s * 1e9),
@@ -246,7 +246,7 @@ class _Session:
 
     def _readable(self, frame: FrameFeatures) -> FrameFeatures | None:
         """The frame with what it is told against; None if that is not here."""
-        if (frame.keep or frame.reference) and not self.cloud.rules.references:
+        if (frame.keep or frame.reference) and not self.cloud.rules.reference_bytes_max:
             self.cloud.wrong.append("spoke of references without having been asked to")
         if self.cloud.rules.forgets:
             self.kept.clear()

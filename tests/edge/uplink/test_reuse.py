@@ -32,7 +32,7 @@ class Device:
     def __init__(self, folder: Path, address: str) -> None:
         self.spool = Spool(folder, "drone")
         self.frames: dict[FrameKey, CodedFrame] = {}
-        hello = Hello("drone", self.spool.epoch, "ab" * 32, 1, ("front",))
+        hello = Hello("drone", self.spool.epoch, BUNDLE, 1, ("front",))
         self.uplink = Uplink(
             Endpoint(address), hello, self.spool, lambda answered: None, QUICK, TABLES
         )
@@ -135,7 +135,7 @@ def test_a_cloud_that_forgot_gets_the_frame_whole(cloud: SmallCloud, device: Dev
 def test_a_cloud_that_keeps_nothing_is_told_nothing_of_it(
     cloud: SmallCloud, device: Device
 ) -> None:
-    cloud.rules.references = False
+    cloud.rules.reference_bytes_max = 0
     device.send([SCENE] * 5)
     assert (cloud.deltas, device.uplink.stats().deltas) == (0, 0)
 

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from sparsight.codec.chain import CHAIN_MAX, MAGIC, Reader, join, sent_bytes, whole_of
+from sparsight.codec import chain as chain_module
+from sparsight.codec.chain import (
+    CHAIN_MAX,
+    MAGIC,
+    Reader,
+    deltas_max,
+    join,
+    sent_bytes,
+    whole_of,
+)
 from sparsight.codec.parts import check_of
 from sparsight.codec.payload import CodedFrame, PayloadLimits, encode
 from sparsight.codec.reuse import encode_delta
@@ -34,7 +45,7 @@ def chain(deltas: int) -> tuple[list[CodedFrame], list[bytes], list[int]]:
 
 def test_every_link_is_read_back_in_any_order() -> None:
     frames, payloads, sizes = chain(CHAIN_MAX)
-    forgetful, reader = Reader(TABLES, remembered=1), Reader(TABLES)
+    forgetful, reader = Reader(TABLES, remembered_bytes=0), Reader(TABLES)
     for i in np.random.default_rng(0).permutation(len(frames)):
         assert_same(reader.read(payloads[i]), frames[i])
         assert_same(forgetful.read(payloads[i]), frames[i])
@@ -42,17 +53,48 @@ def test_every_link_is_read_back_in_any_order() -> None:
         assert sent_bytes(payloads[i]) == sizes[i]
 
 
-def test_a_reader_remembers_references_and_no_more_than_it_may(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    frames, payloads, _ = chain(4)
-    reader = Reader(TABLES, remembered=2)
-    reader.read(payloads[4])
-    # Three and two are remembered; what a whole payload would be read by is not needed for four.
-    monkeypatch.setattr("sparsight.codec.chain.decode", None)
-    assert_same(reader.read(payloads[4]), frames[4])
-    with pytest.raises(TypeError):
-        reader.read(payloads[1])
+class Counting:
+    """A reader, and how often it decoded anything."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, remembered_bytes: int = 1 << 20) -> None:
+        self.decoded = 0
+        self.reader = Reader(TABLES, remembered_bytes=remembered_bytes)
+        for name in ("decode", "decode_delta"):
+            monkeypatch.setattr(f"sparsight.codec.chain.{name}", self._counted(name))
+
+    def _counted(self, name: str) -> Callable[..., CodedFrame]:
+        real: Callable[..., CodedFrame] = getattr(chain_module, name)
+
+        def call(*arguments: object) -> CodedFrame:
+            self.decoded += 1
+            return real(*arguments)
+
+        return call
+
+    def read(self, data: bytes) -> int:
+        """Read, and say how much had to be decoded for it."""
+        before = self.decoded
+        self.reader.read(data)
+        return self.decoded - before
+
+
+def test_many_devices_cost_one_reader_a_decode_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, payloads, _ = chain(8)
+    # The same chain behind another whole payload is another chain.
+    counting = Counting(monkeypatch)
+    assert counting.read(payloads[8]) == 9
+    assert [counting.read(payloads[8]) for _ in range(3)] == [1, 1, 1]
+    assert counting.read(payloads[5]) == 6  # what is inside was not asked for by anybody
+
+
+def test_a_reader_remembers_as_many_bytes_as_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames, payloads, _ = chain(3)
+    one = sum(getattr(frames[0], name).nbytes for name in ("marks", "latents", "origins_yx"))
+    counting = Counting(monkeypatch, remembered_bytes=2 * one)
+    assert [counting.read(payloads[i]) for i in (1, 2, 3)] == [2, 1 + 1, 1 + 1]
+    assert counting.read(payloads[3]) == 1
+    assert counting.read(payloads[2]) == 1
+    assert counting.read(payloads[1]) == 2  # the oldest had to go
 
 
 def test_too_long_a_chain_is_refused_before_it_is_read() -> None:
@@ -99,6 +141,11 @@ def test_limits_hold_for_every_part() -> None:
         Reader(TABLES, limits).read(payloads[1])
 
 
-def test_bytes_that_are_none_of_ours_were_all_sent() -> None:
-    for data in (b"", b"xyz", MAGIC, MAGIC + bytes(5)):
-        assert sent_bytes(data) == len(data) - (9 if len(data) == 9 else 0)
+@pytest.mark.parametrize("data", [b"", b"xyz", MAGIC, MAGIC + bytes(4)])
+def test_bytes_that_are_none_of_ours_were_all_sent(data: bytes) -> None:
+    assert sent_bytes(data) == len(data)
+
+
+def test_large_maps_have_short_chains() -> None:
+    assert deltas_max((108, 192)) == CHAIN_MAX
+    assert deltas_max((1024, 1024)) == 4

@@ -1,5 +1,6 @@
 """Values that may travel, for hypothesis to draw from."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,13 @@ FRAMES = st.builds(
     payload=st.binary(max_size=200),
     telemetry=st.none() | TELEMETRY,
     thumbnail=st.binary(max_size=50),
+    keep=st.booleans(),
+).flatmap(
+    lambda frame: (
+        (st.none() | st.builds(FrameKey, st.just(frame.key.device), UINT64, UINT64))
+        .filter(lambda key: key != frame.key)
+        .map(lambda key: replace(frame, reference=key))
+    )
 )
 HELLOS = st.builds(
     Hello,
@@ -107,6 +115,8 @@ WELCOMES = st.builds(
     Welcome,
     payload_bytes_max=st.integers(1, PAYLOAD_BYTES_MAX),
     thumbnail_bytes_max=st.integers(0, THUMBNAIL_BYTES_MAX),
+    reference_bytes_max=st.integers(0, PAYLOAD_BYTES_MAX),
+    cloud_unix_ns=UINT64,
     wire_version=st.integers(1, 2**32 - 1),
 )
 REFUSALS = st.builds(Refusal, st.sampled_from(RefusalStatus), TEXT, UINT32)

@@ -150,6 +150,8 @@ def test_telemetry_out_of_range_is_refused(name: str, value: float) -> None:
         {"rate": 256},
         {"payload": bytes(PAYLOAD_BYTES_MAX + 1)},
         {"thumbnail": bytes(THUMBNAIL_BYTES_MAX + 1)},
+        {"reference": FRAME["key"]},
+        {"reference": FrameKey("another", 1, 2)},
     ],
 )
 def test_frames_out_of_range_are_refused(changes: dict[str, Any]) -> None:
