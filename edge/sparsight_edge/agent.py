@@ -292,7 +292,7 @@ class Agent:
         try:
             while (one := self._fitted.take()) is not None:
                 with self._timings.of("engine"):
-                    maps = self.model.engine.run(one.image)
+                    maps = self.model.engine.run(one.image, self.model.rate)
                 seen = _Seen(maps, one.box, one.name, one.captured_unix_ns, one.telemetry)
                 if not self._seen.put(seen):
                     return
@@ -302,7 +302,7 @@ class Agent:
     def _code_frames(self) -> None:
         while (one := self._seen.take()) is not None:
             with self._timings.of("slice+encode"):
-                coded = self.model.code(one.maps)
+                coded = self.model.code(one.maps, self.model.rate)
                 key = FrameKey(self.spool.device, self.spool.epoch, self.spool.next_seq)
                 message = pack_device_message(
                     FrameFeatures(

@@ -57,7 +57,7 @@ class SlowEngine:
     breaks_at: int = -1
     runs: int = 0
 
-    def run(self, image: UInt8[np.ndarray, "h w 3"]) -> Maps:
+    def run(self, image: UInt8[np.ndarray, "h w 3"], rate: int) -> Maps:
         self.runs += 1
         if self.runs == self.breaks_at:
             raise BundleError("edge.onnx: broke")
