@@ -37,6 +37,7 @@ from sparsight_edge.backoff import Backoff
 from sparsight_edge.spool.spool import Spool
 from sparsight_edge.uplink.acks import Acks
 from sparsight_edge.uplink.ledger import Ledger
+from sparsight_edge.uplink.pacer import Pacer
 from sparsight_edge.uplink.wires import CallEnd, Wires
 
 _TICK_S = 0.25
@@ -146,6 +147,7 @@ class Stream:
         on_result: Callable[[Answered], None],
         housekeep: Callable[[], None],
         settings: StreamSettings,
+        pacer: Pacer | None = None,
     ) -> None:
         """A stream on wires that were just connected.
 
@@ -158,6 +160,7 @@ class Stream:
             on_result: Stores the answer of a frame that is done, before that is acknowledged.
             housekeep: Called several times a second.
             settings: How patient to be.
+            pacer: Says how large a frame may be to be sent within the promise; None for any.
         """
         self.wires = wires
         self.hello = hello
@@ -167,6 +170,7 @@ class Stream:
         self.on_result = on_result
         self.housekeep = housekeep
         self.settings = settings
+        self.pacer = pacer
         self._welcome: Welcome | None = None
         self._credit = Credit(0, 0)
         self._sent_frames = self._sent_cost_bytes = 0
@@ -312,6 +316,11 @@ class Stream:
                 said = f"a payload of {len(frame.payload)} bytes, the cloud takes {limit_bytes}"
                 self.ledger.complain(f"frame {key[0]}/{key[1]} was refused: {said}")
                 self.spool.refuse(*key, said)
+                continue
+            if self.pacer is not None and len(spooled.body) > self.pacer.frame_bytes_max:
+                said = f"has {len(spooled.body)} bytes, of {self.pacer.max_kbps:g} kbit/s in 10 s"
+                self.ledger.complain(f"frame {key[0]}/{key[1]} is held: {said}; raise --max-kbps")
+                self.spool.hold(*key)
                 continue
             return _Parcel(key, frame, spooled.body)
         return None

@@ -12,7 +12,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from sparsight.errors import SparsightError
 from sparsight.wire import Hello
@@ -21,6 +22,8 @@ from sparsight_edge.spool.spool import Spool
 from sparsight_edge.uplink.acks import Acks
 from sparsight_edge.uplink.channel import Endpoint
 from sparsight_edge.uplink.ledger import Ledger, UplinkStats
+from sparsight_edge.uplink.pacer import Pacer
+from sparsight_edge.uplink.relay import Relay
 from sparsight_edge.uplink.stream import Answered, Ended, Stream, StreamSettings
 from sparsight_edge.uplink.wires import Wires
 
@@ -54,6 +57,7 @@ class Uplink:
         spool: Spool,
         on_result: Callable[[Answered], None],
         settings: UplinkSettings | None = None,
+        pacer: Pacer | None = None,
     ) -> None:
         """An uplink that does nothing yet.
 
@@ -63,12 +67,14 @@ class Uplink:
             spool: Where frames come from.
             on_result: Stores an answer; called in the uplink's thread, before it is acknowledged.
             settings: How patient to be.
+            pacer: Holds what is sent to a promise; None sends as fast as the link goes.
         """
         self.endpoint = endpoint
         self.hello = hello
         self.spool = spool
         self.on_result = on_result
         self.settings = settings or UplinkSettings()
+        self.pacer = pacer
         self.failure: Exception | None = None
         self._ledger = Ledger()
         self._acks = Acks()
@@ -130,8 +136,15 @@ class Uplink:
             self.spool.release()
 
     def _one_stream(self) -> Ended:
+        if self.pacer is None:
+            return self._stream_over(None)
+        with Relay(self.endpoint.host, self.endpoint.port, self.pacer) as relay:
+            ended = self._stream_over(relay.path)
+            return replace(ended, reason=relay.problem) if relay.problem else ended
+
+    def _stream_over(self, relay: Path | None) -> Ended:
         try:
-            channel = self.endpoint.open()
+            channel = self.endpoint.open(relay)
         except SparsightError as error:  # a certificate that is being renewed
             return Ended(str(error))
         with channel:
@@ -146,6 +159,7 @@ class Uplink:
                     self.on_result,
                     self._release_held,
                     self.settings.stream,
+                    self.pacer,
                 )
                 return stream.run(self._stop)
             finally:
