@@ -3,16 +3,18 @@
 Options are declared here; what runs is imported when it runs, so that `--help` answers at once.
 """
 
-import socket
+import json
 import warnings
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from sparsight.cli import require_extra
 from sparsight_edge.capture.grammar import SOURCES_HELP
+from sparsight_edge.options import with_settings
+from sparsight_edge.settings import CommandLine
 
 EXTRA = "edge"
 NEEDS = ("av", "cv2", "grpc", "onnxruntime", "PIL", "prometheus_client")
@@ -30,6 +32,24 @@ Examples:
 
 - `sparsight edge run --source rtsp://10.0.0.8/live --fps 2 ...`
 
+- `sparsight edge run --config agent.toml --fps 1`, where agent.toml is such as
+
+      [source]
+      uri = "rtsp://10.0.0.8/live"
+      fps = 2
+      [cloud]
+      address = "gw.example:7443"
+      device = "drone-7"
+      cert = "/etc/sparsight/drone-7.pem"
+      key = "/etc/sparsight/drone-7.key"
+      ca = "/etc/sparsight/ca.pem"
+      [model]
+      bundle = "/opt/sparsight/models/default"
+
+Each setting of the file is also a variable, as SPARSIGHT_EDGE_SOURCE__FPS for `fps` below
+`[source]`. Flags win over variables, variables over the file; `sparsight edge settings` shows what
+is in force.
+
 The exit code is 0 if every frame was acknowledged, 9 if some are left in the spool (the next run
 sends them first), 4 if some could not be read.
 """
@@ -43,98 +63,10 @@ def _edge() -> None:
 
 
 @edge_app.command("run", epilog=_EXAMPLES)
+@with_settings
 def run(
-    source: Annotated[
-        str, typer.Option(help="Pictures, a film, or a camera's address; all forms are below.")
-    ],
-    cloud: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the cloud's gateway is.")],
-    bundle: Annotated[Path, typer.Option(help="Folder of the bundle; the cloud needs it too.")],
-    rate: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="Quality level of the codec, 0 is the finest; the middle one without."
-        ),
-    ] = None,
-    spool: Annotated[
-        Path | None,
-        typer.Option(help="Folder for frames until they are answered; ./spool-DEVICE without."),
-    ] = None,
-    spool_mb: Annotated[int, typer.Option(min=1, help="Disk that frames may take, in MB.")] = 512,
-    when_full: Annotated[
-        Literal["block", "drop-oldest"] | None,
-        typer.Option(
-            help="What a full spool does: wait, or drop its oldest frames. Waits, unless --latest."
-        ),
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(help="Name of this device, that of its certificate; the host's name without."),
-    ] = None,
-    stream: Annotated[str, typer.Option(help="Name of this source in the results.")] = "main",
-    cert: Annotated[Path | None, typer.Option(help="The device's certificate, PEM.")] = None,
-    key: Annotated[Path | None, typer.Option(help="Its private key, PEM.")] = None,
-    ca: Annotated[Path | None, typer.Option(help="Who vouches for the cloud, PEM.")] = None,
-    server_name: Annotated[
-        str, typer.Option(help="Name in the cloud's certificate, if it is not HOST.")
-    ] = "",
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="No TLS; only to a cloud on this machine.")
-    ] = False,
-    fps: Annotated[
-        float | None,
-        typer.Option(help="Frames a second: as a camera's of files, at most so many of a camera."),
-    ] = None,
-    loop: Annotated[bool, typer.Option("--loop", help="Begin anew when the source ends.")] = False,
-    latest: Annotated[
-        bool | None,
-        typer.Option(
-            "--latest/--every-frame",
-            help="Skip frames that there is no time for, or take each one and let the source "
-            "wait. Latest of cameras, else every frame.",
-        ),
-    ] = None,
-    camera_timeout_s: Annotated[
-        float,
-        typer.Option(min=0.1, help="A camera that says nothing for so long is opened anew."),
-    ] = 10.0,
-    telemetry: Annotated[
-        Path | None,
-        typer.Option(
-            help="Where the camera was: a CSV file with name, film_s, unix_s or time_utc and "
-            "lat_deg, lon_deg, alt_m, yaw_deg, pitch_deg, roll_deg, or a film's .SRT. Without: "
-            "the .SRT beside a film, the headers of pictures."
-        ),
-    ] = None,
-    max_frames: Annotated[
-        int | None, typer.Option(min=0, help="Capture so many frames, then end.")
-    ] = None,
-    max_pixels: Annotated[
-        int | None, typer.Option(min=1, help="The most pixels a frame may have; 200 million.")
-    ] = None,
-    engine: Annotated[
-        Literal["auto", "onnx", "openvino", "tensorrt"],
-        typer.Option(
-            help="What runs the network. auto: TensorRT where `edge build` was run, else "
-            "onnxruntime; openvino needs the extra of its name."
-        ),
-    ] = "auto",
-    plans: Annotated[
-        Path | None,
-        typer.Option(help="Folder of built TensorRT engines; the user's cache without."),
-    ] = None,
-    threads: Annotated[
-        int, typer.Option(min=1, max=256, help="Threads of an engine on the CPU.")
-    ] = 1,
-    drain_s: Annotated[
-        float, typer.Option(min=0, help="At the end, how long to wait while no answer comes.")
-    ] = 60.0,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for frames.jsonl and results.jsonl.")
-    ] = None,
-    metrics_port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Serve figures to Prometheus; 0 is any.")
-    ] = None,
-    metrics_host: Annotated[str, typer.Option(help="Address to serve them on.")] = "127.0.0.1",
+    line: CommandLine,
+    *,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the summary as JSON, no table.")
     ] = False,
@@ -143,58 +75,52 @@ def run(
 
     Frames go to the spool on disk first and stay there until the cloud has answered them: a lost
     link or a restart loses nothing. Ctrl-C ends it; what is not answered goes with the next run.
-    """
-    from sparsight.errors import UsageError
-    from sparsight.pictures import MAX_PIXELS
-    from sparsight.wire import FrameKey
-    from sparsight_edge.agent import AgentSettings
-    from sparsight_edge.capture.camera import CameraSettings
-    from sparsight_edge.capture.grammar import parse_source
-    from sparsight_edge.model import EdgeModel
-    from sparsight_edge.session import Plan, run_session
-    from sparsight_edge.spool.spool import SpoolSettings
-    from sparsight_edge.uplink.channel import Endpoint
 
-    if insecure and any((cert, key, ca)):
-        raise UsageError("give --cert, --key and --ca, or --insecure, but not both")
-    if not insecure and not any((cert, key, ca)):
-        raise UsageError(
-            "the cloud wants to know who this is: give --cert, --key and --ca, or --insecure for "
-            "one on this machine"
-        )
-    newest_wins = parse_source(source).live if latest is None else latest
-    endpoint = Endpoint(cloud, cert, key, ca, server_name)
-    name = device or socket.gethostname()
-    FrameKey(name, 0, 0)  # a name that can't be sent is refused before anything is made with it
+    Needs --source, --cloud and --bundle, as flags, in the environment or in the file of --config.
+    """
+    from sparsight_edge.given import read_settings
+    from sparsight_edge.plan import make_plan
+    from sparsight_edge.session import run_session
+
     # Pillow warns of damaged metadata that it then does without.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\b")
-    model = EdgeModel.load(bundle, rate, threads, engine, plans)
-    model.warm()
-    plan = Plan(
-        source=source,
-        fps=fps,
-        loop=loop,
-        latest=latest,
-        max_pixels=max_pixels or MAX_PIXELS,
-        device=name,
-        model=model,
-        endpoint=endpoint,
-        spool=spool or Path(f"spool-{_in_a_path(name)}"),
-        spool_settings=SpoolSettings(
-            spool_mb * 1_000_000, when_full or ("drop-oldest" if newest_wins else "block")
-        ),
-        agent=AgentSettings(
-            stream=stream, max_frames=max_frames, newest_wins=newest_wins, drain_s=drain_s
-        ),
-        out=out,
-        metrics_port=metrics_port,
-        metrics_host=metrics_host,
-        telemetry=telemetry,
-        camera=CameraSettings(silent_s=camera_timeout_s),
-    )
+    plan = make_plan(read_settings(line).settings)
+    plan.model.warm()
     code = run_session(plan, Console(stderr=True), Console(), machine=as_json)
     if code:
         raise typer.Exit(code)
+
+
+@edge_app.command("settings")
+@with_settings
+def settings(
+    line: CommandLine,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, no table.")] = False,
+    as_toml: Annotated[
+        bool,
+        typer.Option("--toml", help="Print a file for --config, every setting with its meaning."),
+    ] = False,
+) -> None:
+    """Show every setting that is in force, and where it came from.
+
+    Takes what `edge run` takes. Passwords in the address of a camera are left out of the table and
+    of the JSON.
+
+    Examples:
+        sparsight edge settings --toml > agent.toml
+        sparsight edge settings --config agent.toml
+    """
+    from sparsight_edge.given import read_settings
+    from sparsight_edge.shown import settings_json, settings_table, settings_toml
+
+    given = read_settings(line)
+    if as_toml:
+        typer.echo(settings_toml(given), nl=False)
+    elif as_json:
+        typer.echo(json.dumps(settings_json(given), indent=2))
+    else:
+        Console().print(settings_table(given))
 
 
 @edge_app.command("build")
@@ -236,8 +162,3 @@ def register(app: typer.Typer) -> None:
     """
     require_extra(EXTRA, NEEDS, ["edge"])
     app.add_typer(edge_app, name="edge")
-
-
-def _in_a_path(name: str) -> str:
-    """A device's name as part of a file's."""
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)

@@ -24,8 +24,9 @@ from sparsight.geometry import Letterbox
 from sparsight.pictures import letterbox
 from sparsight.settings import DetectSettings
 from sparsight.slicer import slice_heat
-from sparsight_edge.engine.choose import EngineName, open_engine
+from sparsight_edge.engine.choose import open_engine
 from sparsight_edge.engine.engine import Engine, Maps
+from sparsight_edge.settings import EngineName
 
 WARM_PX = 256
 """Side of the frame that a loaded model is warmed with."""

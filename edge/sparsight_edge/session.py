@@ -8,8 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
@@ -19,15 +17,14 @@ from rich.markup import escape
 from sparsight.codec.payload import VERSION as CODEC_VERSION
 from sparsight.errors import LinkError, PictureError
 from sparsight.wire import Hello
-from sparsight_edge.agent import Agent, AgentSettings, Stops
-from sparsight_edge.capture.camera import CameraSettings
+from sparsight_edge.agent import Agent, Stops
 from sparsight_edge.capture.choose import open_source
 from sparsight_edge.capture.outages import Outages
 from sparsight_edge.metrics import serve_metrics
-from sparsight_edge.model import EdgeModel
+from sparsight_edge.plan import Plan
 from sparsight_edge.progress import Progress
 from sparsight_edge.records import Records
-from sparsight_edge.spool.spool import Spool, SpoolSettings
+from sparsight_edge.spool.spool import Spool
 from sparsight_edge.summary import (
     left_over,
     status_line,
@@ -35,54 +32,12 @@ from sparsight_edge.summary import (
     summary_json,
     summary_table,
 )
-from sparsight_edge.uplink.channel import Endpoint
 from sparsight_edge.uplink.stream import Answered
 from sparsight_edge.uplink.uplink import Uplink
 
 _LINE_S = 5.0
 _INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 """Exit codes as a shell gives them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is to be run.
-
-    Attributes:
-        source: As `open_source` takes it.
-        fps: Pace; None for as fast as can be.
-        loop: Begin anew at the end.
-        latest: Of a camera the newest frame counts; None for what suits the source.
-        max_pixels: The most pixels a frame may have.
-        device: Name of this device.
-        model: The device half.
-        endpoint: The cloud.
-        spool: Folder of the spool.
-        spool_settings: How much it holds.
-        agent: How the agent runs.
-        out: Folder of the records; None for none.
-        metrics_port: For Prometheus; None for none.
-        metrics_host: Where to listen for it.
-        telemetry: Where the camera was; None is what the source itself says.
-        camera: How patient to be with a camera.
-    """
-
-    source: str
-    fps: float | None
-    loop: bool
-    latest: bool | None
-    max_pixels: int
-    device: str
-    model: EdgeModel
-    endpoint: Endpoint
-    spool: Path
-    spool_settings: SpoolSettings
-    agent: AgentSettings
-    out: Path | None = None
-    metrics_port: int | None = None
-    metrics_host: str = "127.0.0.1"
-    telemetry: Path | None = None
-    camera: CameraSettings = field(default_factory=CameraSettings)
 
 
 def run_session(plan: Plan, people: Console, results: Console, *, machine: bool = False) -> int:

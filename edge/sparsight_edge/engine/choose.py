@@ -17,7 +17,6 @@ from __future__ import annotations
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32
@@ -32,8 +31,7 @@ from sparsight_edge.engine.openvino import OpenVinoEngine
 from sparsight_edge.engine.tensorrt import TensorRtEngine
 from sparsight_edge.engine.trt_api import TensorRt, load_tensorrt
 from sparsight_edge.engine.trt_plan import PlanSettings, PlanStore, build_plan, default_plans
-
-EngineName = Literal["auto", "onnx", "openvino", "tensorrt"]
+from sparsight_edge.settings import EngineName
 
 USUAL_HW = (1080, 1920)
 """Frames that TensorRT engines are tuned for; others run as well, a little slower."""

@@ -1,0 +1,296 @@
+"""Every setting of the agent, in groups: the one place where each is named, bounded, explained.
+
+    field of a group ─┬─> [spool] max_mb = 512             in the file of --config
+                      ├─> SPARSIGHT_EDGE_SPOOL__MAX_MB     in the environment
+                      └─> --spool-mb                       a flag (`options.py`), and its help
+
+`given.py` reads the three. To add a setting, add a field here: its `Flag`, its bounds and its
+description make the rest. What the parts of the agent take (`SpoolSettings`, `AgentSettings` ...)
+is made of these in `plan.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sparsight.errors import UsageError
+
+ENV_PREFIX = "SPARSIGHT_EDGE_"
+ENV_NESTED = "__"
+
+EngineName: TypeAlias = Literal["auto", "onnx", "openvino", "tensorrt"]
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """How a setting is given on the command line.
+
+    Attributes:
+        names: As Typer has it, such as `--loop/--once`.
+        metavar: What stands behind it in the help; empty for its type.
+    """
+
+    names: str
+    metavar: str = ""
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return self.names.partition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Marks a setting that may change while the agent runs; all others need a restart."""
+
+
+class Group(BaseModel):
+    """Settings that belong together. The first line of a group's docstring is its title."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class SourceGroup(Group):
+    """What is looked at."""
+
+    uri: Annotated[str | None, Flag("--source")] = Field(
+        None, description="Pictures, a film, or a camera's address; all forms are below."
+    )
+    stream: Annotated[str, Flag("--stream")] = Field(
+        "main", description="Name of this source in the results."
+    )
+    fps: Annotated[float | None, Flag("--fps")] = Field(
+        None,
+        description="Frames a second: as a camera's of files, at most so many of a camera.",
+    )
+    loop: Annotated[bool, Flag("--loop/--once")] = Field(
+        False, description="Begin anew when the source ends."
+    )
+    latest: Annotated[bool | None, Flag("--latest/--every-frame")] = Field(
+        None,
+        description="Skip frames that there is no time for, or take each one and let the source "
+        "wait. Latest of cameras, else every frame.",
+    )
+    camera_timeout_s: Annotated[float, Flag("--camera-timeout-s")] = Field(
+        10.0, ge=0.1, description="A camera that says nothing for so long is opened anew."
+    )
+    telemetry: Annotated[Path | None, Flag("--telemetry")] = Field(
+        None,
+        description="Where the camera was: a CSV file with name, film_s, unix_s or time_utc and "
+        "lat_deg, lon_deg, alt_m, yaw_deg, pitch_deg, roll_deg, or a film's .SRT. Without: "
+        "the .SRT beside a film, the headers of pictures.",
+    )
+    max_frames: Annotated[int | None, Flag("--max-frames")] = Field(
+        None, ge=0, description="Capture so many frames, then end."
+    )
+    max_pixels: Annotated[int | None, Flag("--max-pixels")] = Field(
+        None, ge=1, description="The most pixels a frame may have; 200 million without."
+    )
+
+
+class CloudGroup(Group):
+    """Where it goes, and who this device is."""
+
+    address: Annotated[str | None, Flag("--cloud", "HOST:PORT")] = Field(
+        None, description="Where the cloud's gateway is."
+    )
+    device: Annotated[str, Flag("--device")] = Field(
+        "",
+        description="Name of this device, that of its certificate; the host's name without.",
+    )
+    cert: Annotated[Path | None, Flag("--cert")] = Field(
+        None, description="The device's certificate, PEM."
+    )
+    key: Annotated[Path | None, Flag("--key")] = Field(None, description="Its private key, PEM.")
+    ca: Annotated[Path | None, Flag("--ca")] = Field(
+        None, description="Who vouches for the cloud, PEM."
+    )
+    server_name: Annotated[str, Flag("--server-name")] = Field(
+        "", description="Name in the cloud's certificate, if it is not HOST."
+    )
+    insecure: Annotated[bool, Flag("--insecure")] = Field(
+        False, description="No TLS; only to a cloud on this machine."
+    )
+    drain_s: Annotated[float, Flag("--drain-s")] = Field(
+        60.0, ge=0, description="At the end, how long to wait while no answer comes."
+    )
+
+
+class ModelGroup(Group):
+    """The network, and what runs it."""
+
+    bundle: Annotated[Path | None, Flag("--bundle")] = Field(
+        None, description="Folder of the bundle; the cloud needs it too."
+    )
+    rate: Annotated[int | None, Flag("--rate")] = Field(
+        None,
+        ge=0,
+        description="Quality level of the codec, 0 is the finest; the middle one without.",
+    )
+    engine: Annotated[EngineName, Flag("--engine")] = Field(
+        "auto",
+        description="What runs the network. auto: TensorRT where `edge build` was run, else "
+        "onnxruntime; openvino needs the extra of its name.",
+    )
+    plans: Annotated[Path | None, Flag("--plans")] = Field(
+        None, description="Folder of built TensorRT engines; the user's cache without."
+    )
+    threads: Annotated[int, Flag("--threads")] = Field(
+        1, ge=1, le=256, description="Threads of an engine on the CPU."
+    )
+
+
+class SpoolGroup(Group):
+    """Frames on disk until they are answered."""
+
+    folder: Annotated[Path | None, Flag("--spool")] = Field(
+        None,
+        description="Folder for frames until they are answered; ./spool-DEVICE without.",
+    )
+    max_mb: Annotated[int, Flag("--spool-mb")] = Field(
+        512, ge=1, description="Disk that frames may take, in MB."
+    )
+    when_full: Annotated[Literal["block", "drop-oldest"] | None, Flag("--when-full")] = Field(
+        None,
+        description="What a full spool does: wait, or drop its oldest frames. Waits, unless "
+        "--latest.",
+    )
+
+
+class ReportGroup(Group):
+    """What it tells."""
+
+    out: Annotated[Path | None, Flag("--out")] = Field(
+        None, description="Folder for frames.jsonl and results.jsonl."
+    )
+    metrics_port: Annotated[int | None, Flag("--metrics-port")] = Field(
+        None, ge=0, le=65535, description="Serve figures to Prometheus; 0 is any."
+    )
+    metrics_host: Annotated[str, Flag("--metrics-host")] = Field(
+        "127.0.0.1", description="Address to serve them on."
+    )
+
+
+class EdgeSettings(BaseModel):
+    """All of them.
+
+    Attributes:
+        source: What is looked at.
+        cloud: Where it goes, and who this device is.
+        model: The network, and what runs it.
+        spool: Frames on disk until they are answered.
+        report: What it tells.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: SourceGroup = SourceGroup()
+    cloud: CloudGroup = CloudGroup()
+    model: ModelGroup = ModelGroup()
+    spool: SpoolGroup = SpoolGroup()
+    report: ReportGroup = ReportGroup()
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One field of a group, as everyone but pydantic sees it.
+
+    Attributes:
+        path: `GROUP.FIELD`.
+        flag: Its flag.
+        live: Whether it may change while the agent runs.
+        annotation: Its type.
+        default: What it is if it is not given.
+        description: What it means.
+        least: Its lower bound, if it has one.
+        most: Its upper bound.
+        title: Of its group.
+    """
+
+    path: str
+    flag: Flag
+    live: bool
+    annotation: Any
+    default: object
+    description: str
+    least: float | None
+    most: float | None
+    title: str
+
+    @property
+    def group(self) -> str:
+        """Its group in the file."""
+        return self.path.partition(".")[0]
+
+    @property
+    def field(self) -> str:
+        """Its key in the group."""
+        return self.path.partition(".")[2]
+
+    @property
+    def variable(self) -> str:
+        """Its variable in the environment."""
+        return f"{ENV_PREFIX}{self.group}{ENV_NESTED}{self.field}".upper()
+
+    def of(self, settings: EdgeSettings) -> object:
+        """Its value."""
+        return getattr(getattr(settings, self.group), self.field)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """What was given on the command line.
+
+    Attributes:
+        file: The file of `--config`.
+        flags: Values by the path of their setting.
+    """
+
+    file: Path | None
+    flags: Mapping[str, object]
+
+
+def all_settings() -> dict[str, Setting]:
+    """Every setting by its path, in order."""
+    found = {}
+    for group, whole in EdgeSettings.model_fields.items():
+        model = whole.annotation
+        assert isinstance(model, type) and issubclass(model, Group) and model.__doc__
+        title = model.__doc__.splitlines()[0].rstrip(".")
+        for name, field in model.model_fields.items():
+            path = f"{group}.{name}"
+            marks = field.metadata
+            found[path] = Setting(
+                path,
+                next(mark for mark in marks if isinstance(mark, Flag)),
+                any(isinstance(mark, Live) for mark in marks),
+                field.annotation,
+                field.default,
+                field.description or "",
+                next((mark.ge for mark in marks if hasattr(mark, "ge")), None),
+                next((mark.le for mark in marks if hasattr(mark, "le")), None),
+                title,
+            )
+    return found
+
+
+def needed(value: _T | None, path: str) -> _T:
+    """A value that a command can't do without.
+
+    Raises:
+        UsageError: It was not given.
+    """
+    if value is None:
+        setting = all_settings()[path]
+        raise UsageError(
+            f"{path} is not given: say {setting.flag.name}, {setting.variable}, or "
+            f"{setting.field} below [{setting.group}] in the file of --config"
+        )
+    return value
