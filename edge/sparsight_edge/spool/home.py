@@ -1,7 +1,7 @@
 """The folder of a spool: whose it is, which boot this is, and that nobody else uses it.
 
 lock         held by the running agent
-agent.json   {"format": 1, "device": ..., "epoch": ...}
+agent.json   {"format": 2, "device": ..., "epoch": ...}
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from sparsight.errors import SpoolError, UsageError
 from sparsight_edge.spool.segment import sync_folder
 
-FORMAT = 1
+FORMAT, OLD_FORMAT = 2, 1  # of format 1: files of frames without their times
 _LOCK, _AGENT = "lock", "agent.json"
 
 
@@ -84,10 +84,11 @@ class Home:
             return {}
         if not (isinstance(said, dict) and isinstance(said.get("epoch"), int)):
             return {}
-        if said.get("format") != FORMAT:
+        if said.get("format") not in (OLD_FORMAT, FORMAT):
             raise SpoolError(
                 f"{self.folder}: a spool of format {said.get('format')!r}, this program reads "
-                f"{FORMAT}; send its frames with the program that wrote it, or give another --spool"
+                f"{OLD_FORMAT} and {FORMAT}; send its frames with the program that wrote it, or "
+                "give another --spool"
             )
         return said
 

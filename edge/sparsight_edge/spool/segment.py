@@ -1,16 +1,12 @@
 """One append-only file of frames, and beside it the list of those that are done.
 
-    0000000007.0000000000.seg   header | record | record | record | (torn tail)
+    0000000007.0000000000.seg   header | record | record | record | (torn tail)     (`layout`)
     0000000007.0000000000.done  place  | place  | (torn tail)
 
-    header  magic 4s, epoch u64, first seq u64, crc32 u32 of these
-    record  length u32, crc32 u32 of the body, crc32 u32 of these two, body
     place   number of the record u32, crc32 u32 of it
 
-Frames of a segment have one epoch and consecutive seqs, so a record's place is its key. Little
-endian. A file may end anywhere, since the machine may stop anywhere: what is behind the last whole
-record was never promised to anybody. A body that rotted is passed over, a record's head that did
-hides what is behind it.
+Frames of a segment have one epoch and consecutive seqs, so a record's place is its key. What is
+behind the last whole record was never promised to anybody; what rotted is passed over.
 """
 
 from __future__ import annotations
@@ -22,9 +18,18 @@ from array import array
 from pathlib import Path
 from zlib import crc32
 
-MAGIC = b"SPG1"
-HEADER = struct.Struct("<4sQQI")
-RECORD = struct.Struct("<III")
+from sparsight_edge.spool.layout import (
+    HEADER,
+    RECORD,
+    Found,
+    body_of,
+    header,
+    name_of,
+    read_file,
+    record,
+    seed_of,
+)
+
 PLACE = struct.Struct("<II")
 
 PENDING, TAKEN, HELD, DONE = range(4)
@@ -34,7 +39,7 @@ PENDING, TAKEN, HELD, DONE = range(4)
 class Segment:
     """One file of frames, its place list, and what is to be done with each.
 
-    Five bytes of memory a frame. Not for threads: the spool that owns it has the lock.
+    Thirteen bytes of memory a frame. Not for threads: the spool that owns it has the lock.
 
     Attributes:
         file: The frames.
@@ -45,6 +50,8 @@ class Segment:
         bytes: What both files take on disk, with a place for every frame.
         damaged: Frames that could not be read when the file was opened.
         hint: No frame before this place is `PENDING`.
+        begun_unix_s: When its boot began, as the wall clock said at its last frame; the spool puts
+            it right by later files of that boot.
     """
 
     def __init__(self, file: Path, epoch: int, first_seq: int) -> None:
@@ -56,7 +63,12 @@ class Segment:
         self.bytes = HEADER.size
         self.damaged = 0
         self.hint = 0
-        self._ends = array("Q")  # where each record ends
+        self.begun_unix_s = 0.0
+        self._seed = seed_of(epoch, first_seq)
+        self._begins = array("Q")  # of each record
+        self._ran = array("I")  # when it was appended, tenths of a second after the boot
+        self._oldest = 0  # all before this place are done
+        self._old = False
         self._length = HEADER.size
         self._write_fd = -1
         self._done_fd = -1
@@ -69,14 +81,13 @@ class Segment:
         Raises:
             OSError: It can't be written.
         """
-        file = folder / f"{epoch:010d}.{first_seq:010d}.seg"
+        file = folder / name_of(epoch, first_seq)
         segment = cls(file, epoch, first_seq)
         segment._write_fd = os.open(
             file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
         )
-        head = HEADER.pack(MAGIC, epoch, first_seq, 0)[:-4]
         try:
-            _write(segment._write_fd, head + struct.pack("<I", crc32(head)))
+            _write(segment._write_fd, header(epoch, first_seq))
             sync_folder(folder)
         except OSError:
             segment.remove()
@@ -88,53 +99,40 @@ class Segment:
         """Read what an earlier boot left.
 
         Returns:
-            The segment, never to be written again but for its done frames; None if the file ended
-            before its first frame did.
+            The segment, never to be written again but for its done frames; None if the file is
+            none of a spool's.
 
         Raises:
             OSError: It can't be read.
+            SpoolError: It is of a later version.
         """
-        size = file.stat().st_size
-        with file.open("rb") as stream:
-            head = stream.read(HEADER.size)
-            if len(head) < HEADER.size:
-                return None
-            magic, epoch, first_seq, check = HEADER.unpack(head)
-            if magic != MAGIC or check != crc32(head[:-4]):
-                return None
-            segment = cls(file, epoch, first_seq)
-            while len(record := stream.read(RECORD.size)) == RECORD.size:
-                length, body_check, head_check = RECORD.unpack(record)
-                if head_check != crc32(record[:-4]) or length > size - stream.tell():
-                    break
-                rotten = crc32(stream.read(length)) != body_check
-                if rotten and stream.tell() == size:
-                    break  # of the last record: torn, not rotten
-                segment._take_down(length, DONE if rotten else PENDING)
-                segment.damaged += rotten
-        if not segment.states:
+        found = read_file(file)
+        if found is None:
             return None
+        segment = cls(file, found.epoch, found.first_seq)
+        segment._take_over(found)
         segment._read_done()
         return segment
 
     def __len__(self) -> int:
         return len(self.states)
 
-    def append(self, body: bytes) -> None:
+    def append(self, body: bytes, unix_s: float, ran_s: float) -> None:
         """Write a frame; it is there, for every process of this machine, when this returns.
 
         Raises:
             OSError: It can't be written whole, and then none of it is there.
         """
-        head = struct.pack("<II", len(body), crc32(body))
+        data = record(self._seed, len(self), body, int(unix_s * 1e3), int(ran_s * 1e3))
         try:
-            _write(self._write_fd, head + struct.pack("<I", crc32(head)) + body)
+            _write(self._write_fd, data)
         except OSError:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._write_fd, self._length)
                 os.lseek(self._write_fd, self._length, os.SEEK_SET)
             raise
-        self._take_down(len(body), PENDING)
+        self.bytes += record_bytes(len(body))
+        self._note(self._length, self._length + len(data), ran_s, PENDING)
 
     def read(self, place: int) -> bytes | None:
         """A frame's bytes, or None if they rotted.
@@ -144,12 +142,9 @@ class Segment:
         """
         if self._read_fd < 0:
             self._read_fd = os.open(self.file, os.O_RDONLY | os.O_CLOEXEC)
-        begin = self._ends[place - 1] if place else HEADER.size
-        record = os.pread(self._read_fd, self._ends[place] - begin, begin)
-        head, body = record[: RECORD.size], record[RECORD.size :]
-        if len(head) < RECORD.size or crc32(body) != RECORD.unpack(head)[1]:
-            return None
-        return body
+        begin = self._begins[place]
+        end = self._begins[place + 1] if place + 1 < len(self) else self._length
+        return body_of(os.pread(self._read_fd, end - begin, begin), old=self._old)
 
     def finish(self, place: int) -> None:
         """Note that a frame is done; not noted if the disk refuses, and then it is sent again."""
@@ -163,6 +158,16 @@ class Segment:
             written = os.write(self._done_fd, number + struct.pack("<I", crc32(number)))
             if written < PLACE.size:  # a full disk; what comes next must begin at its own place
                 os.ftruncate(self._done_fd, os.fstat(self._done_fd).st_size - written)
+
+    def oldest(self) -> int:
+        """The first place that is not done; there is one."""
+        while self.states[self._oldest] == DONE:
+            self._oldest += 1
+        return self._oldest
+
+    def ran_s(self, place: int) -> float:
+        """When a frame was appended, seconds after its boot, to a tenth."""
+        return self._ran[place] / 10
 
     def sync_fd(self) -> int:
         """A descriptor of its own to the file being written, to be synced and closed; -1: none."""
@@ -207,12 +212,25 @@ class Segment:
     def _done_file(self) -> Path:
         return self.file.with_suffix(".done")
 
-    def _take_down(self, length: int, state: int) -> None:
-        self._length += RECORD.size + length
-        self._ends.append(self._length)
+    def _note(self, begin: int, end: int, ran_s: float, state: int) -> None:
+        self._length = end
+        self._begins.append(begin)
+        self._ran.append(min(int(ran_s * 10), 0xFFFF_FFFF))
         self.states.append(state)
         self.open_frames += state != DONE
-        self.bytes += record_bytes(length)
+
+    def _take_over(self, found: Found) -> None:
+        self._old = found.old
+        for one in found.records:
+            ran_s = one.ran_ms / 1e3
+            for _ in range(one.place - len(self)):  # what could not be found before it
+                self._note(self._length, self._length, ran_s, DONE)
+                self.damaged += 1
+            self._note(one.begin, one.end, ran_s, PENDING if one.whole else DONE)
+            self.damaged += not one.whole
+            self.begun_unix_s = one.unix_ms / 1e3 - ran_s
+        self.damaged += found.rotten_tail
+        self.bytes = found.bytes + PLACE.size * len(self)
 
     def _read_done(self) -> None:
         if not self._done_file.exists():

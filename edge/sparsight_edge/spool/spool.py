@@ -23,9 +23,11 @@ from pathlib import Path
 from typing import Literal
 
 from sparsight.errors import SpoolError, UsageError
+from sparsight_edge.spool.clock import SpoolClock
 from sparsight_edge.spool.home import Home
+from sparsight_edge.spool.layout import HEADER, epoch_in
 from sparsight_edge.spool.refused import RefusedRecord
-from sparsight_edge.spool.segment import DONE, HEADER, HELD, PENDING, TAKEN, Segment, record_bytes
+from sparsight_edge.spool.segment import DONE, HELD, PENDING, TAKEN, Segment, record_bytes
 
 MIB = 1 << 20
 SEGMENTS = 16
@@ -96,6 +98,8 @@ class SpoolStats:
         dropped: Frames that were forgotten for want of room; an answer may still come for those
             that were being sent.
         damaged: Frames that could not be read back.
+        oldest_age_s: How long ago the oldest frame that is not answered was appended; 0.0 if all
+            are. How clocks that jump are dealt with is told in `clock`.
     """
 
     bytes: int = 0
@@ -109,6 +113,7 @@ class SpoolStats:
     refused: int = 0
     dropped: int = 0
     damaged: int = 0
+    oldest_age_s: float = 0.0
 
     @property
     def left(self) -> int:
@@ -124,8 +129,20 @@ class Spool:
         settings: How much, and what then.
     """
 
-    def __init__(self, folder: Path, device: str, settings: SpoolSettings | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        device: str,
+        settings: SpoolSettings | None = None,
+        clock: SpoolClock | None = None,
+    ) -> None:
         """Open a folder, made if need be, and take over what earlier boots left.
+
+        Args:
+            folder: Where.
+            device: Name of this device.
+            settings: How much it may hold, and what then.
+            clock: What frames are aged by.
 
         Raises:
             UsageError: The folder is another device's, or another agent runs on it.
@@ -133,12 +150,13 @@ class Spool:
         """
         self.settings = settings or SpoolSettings()
         self._folder = folder
+        self._clock = clock or SpoolClock()
         self._changed = threading.Condition()
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             # The name of a file is its frames' epoch: known before the folder is ours to read.
             files = sorted(folder.glob("*.seg"))
-            newest = max((_epoch_in(file) for file in files), default=0)
+            newest = max((epoch_in(file) for file in files), default=0)
         except OSError as error:
             raise SpoolError(f"{folder}: no spool can be here: {error.strerror}") from error
         self._home = Home(folder, device, newest)
@@ -154,6 +172,9 @@ class Spool:
         except OSError as error:
             self._home.close()
             raise SpoolError(f"{folder}: can't be read: {error.strerror}") from error
+        except SpoolError:
+            self._home.close()
+            raise
         self._inherited = sum(segment.open_frames for segment in self._segments)
 
     @property
@@ -308,6 +329,7 @@ class Spool:
                 refused=self._refused,
                 dropped=self._dropped,
                 damaged=self._damaged,
+                oldest_age_s=max((self._age_s(s) for s in self._segments), default=0.0),
             )
 
     def close(self) -> None:
@@ -322,12 +344,14 @@ class Spool:
             self._home.close()
 
     def _take_over(self) -> None:
+        begun_unix_s: dict[int, float] = {}
         for file in sorted(self._folder.glob("*.seg")):
             segment = Segment.load(file)
             if segment is None:
-                file.unlink()
                 continue
             self._damaged += segment.damaged
+            if len(segment):
+                begun_unix_s[segment.epoch] = segment.begun_unix_s
             if segment.open_frames:
                 self._segments.append(segment)
             else:
@@ -335,7 +359,18 @@ class Spool:
         for file in self._folder.glob("*.done"):  # of a file that was just being removed
             if not file.with_suffix(".seg").exists():
                 file.unlink()
+        for segment in self._segments:
+            segment.begun_unix_s = begun_unix_s[segment.epoch]
         self._segments.sort(key=lambda segment: (segment.epoch, segment.first_seq))
+
+    def _age_s(self, segment: Segment) -> float:
+        """Of its oldest frame that is not done."""
+        if not segment.open_frames:
+            return 0.0
+        ran_s = segment.ran_s(segment.oldest())
+        if segment.epoch == self.epoch:
+            return self._clock.age_s(ran_s)
+        return self._clock.earlier_age_s(segment.begun_unix_s + ran_s)
 
     def _room_for(self, need: int) -> bool:
         """Whether a record fits, after ending the current file if that is due or frees it."""
@@ -357,7 +392,7 @@ class Spool:
             if self._current is None:
                 self._current = Segment.create(self._folder, self.epoch, self._next_seq)
                 self._segments.append(self._current)
-            self._current.append(body)
+            self._current.append(body, self._clock.unix_s(), self._clock.ran_s())
         except OSError as error:
             others = any(segment.open_frames for segment in self._segments)
             if error.errno in _DISK_FULL and others:
@@ -424,8 +459,3 @@ def _read(segment: Segment, place: int) -> bytes | None:
         raise SpoolError(
             f"{segment.file}: can't be read: {error.strerror}; its frames are sent by the next run"
         ) from error
-
-
-def _epoch_in(file: Path) -> int:
-    digits = file.name.split(".")[0]
-    return int(digits) if digits.isdecimal() else 0

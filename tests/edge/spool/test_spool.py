@@ -138,8 +138,8 @@ def test_another_devices_spool_is_not_touched(tmp_path: Path) -> None:
 def test_a_spool_of_another_format_is_refused(tmp_path: Path) -> None:
     open_spool(tmp_path).close()
     told = json.loads((tmp_path / "agent.json").read_text())
-    (tmp_path / "agent.json").write_text(json.dumps({**told, "format": 2}))
-    with pytest.raises(SpoolError, match="a spool of format 2, this program reads 1"):
+    (tmp_path / "agent.json").write_text(json.dumps({**told, "format": 3}))
+    with pytest.raises(SpoolError, match="a spool of format 3, this program reads 1 and 2"):
         open_spool(tmp_path)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sparsight_edge.spool.segment import HEADER, RECORD, record_bytes
+from sparsight_edge.spool.layout import HEADER, RECORD
+from sparsight_edge.spool.segment import record_bytes
 from sparsight_edge.spool.spool import Spool
 
 GO = threading.Event()
