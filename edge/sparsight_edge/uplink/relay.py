@@ -32,7 +32,14 @@ _CONNECT_S = 20.0
 _LOOK_S = 0.25  # how often it looks whether to end
 _TICK_S = 0.02  # how often for room, while something waits for it
 _CHUNK_BYTES = 16 << 10
-_UNSENT_BYTES = 16 << 10  # in the kernel at most, so that frames wait in the spool
+_OPTIONS = {
+    "TCP_NODELAY": 1,
+    # In the kernel at most, so that frames wait in the spool.
+    "TCP_NOTSENT_LOWAT": 16 << 10,
+    # TCP doubles its waits in an outage and stays away for minutes after it; a new connection does
+    # not. Measured after 20 s without a link: back in 3 to 8 s, before in up to 40.
+    "TCP_USER_TIMEOUT": 20_000,
+}
 _LEAST_BYTES = 1200  # rather wait than send crumbs with a header each
 _ABORT = struct.pack("ii", 1, 0)
 _GONE = select.POLLHUP | select.POLLERR
@@ -96,10 +103,9 @@ class Relay:
             far = socket.socket(family, kind)
             try:
                 far.setblocking(False)
-                far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                lowat = getattr(socket, "TCP_NOTSENT_LOWAT", None)
-                if lowat is not None:
-                    far.setsockopt(socket.IPPROTO_TCP, lowat, _UNSENT_BYTES)
+                for name, value in _OPTIONS.items():
+                    if (option := getattr(socket, name, None)) is not None:
+                        far.setsockopt(socket.IPPROTO_TCP, option, value)
                 self._counted_bytes = 0
                 self._reach(far, address)
             except OSError as error:
