@@ -15,8 +15,6 @@ from sparsight.codec.rans import PROBABILITY_BITS
 from sparsight.codec.tables import Tables
 from sparsight.errors import UsageError
 
-_STATES_BYTES, _WORD_BYTES = 8, 2
-
 
 @dataclass(frozen=True, slots=True)
 class CodedBytes:
@@ -49,7 +47,7 @@ def measure_coded(tables: Tables, payloads: Sequence[bytes]) -> CodedBytes:
         rates.add(head.rate)
         if not head.patches:
             continue
-        coded_bytes += _STATES_BYTES + _WORD_BYTES * head.words
+        coded_bytes += head.words.coded_bytes
         symbols, rows = coded_symbols(frame, tables)
         starts = tables.coder.starts
         used = starts[rows, symbols + 1] - starts[rows, symbols]

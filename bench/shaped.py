@@ -90,8 +90,9 @@ class Link:
     def run_in(self, space: str, command: Sequence[str], **how: Any) -> subprocess.Popen[str]:
         """Start a program in a namespace; it is in there when this returns."""
         program = subprocess.Popen(["ip", "netns", "exec", space, *command], text=True, **how)
-        ours = os.readlink("/proc/self/ns/net")
-        while program.poll() is None and os.readlink(f"/proc/{program.pid}/ns/net") == ours:
+        ours = Path("/proc/self/ns/net").readlink()
+        theirs = Path(f"/proc/{program.pid}/ns/net")
+        while program.poll() is None and theirs.readlink() == ours:
             time.sleep(0.005)
         return program
 

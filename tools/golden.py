@@ -1,4 +1,4 @@
-"""Make the golden payloads of the codec's present version; those that are there stay as they are.
+"""Make the golden payloads and deltas of the present versions; what is there stays as it is.
 
     python -m tools.golden
 
@@ -12,10 +12,15 @@ from pathlib import Path
 import numpy as np
 from tests.shared.codec.frames import BUNDLE, some_frame, some_tables
 
+from sparsight.codec.parts import check_of
 from sparsight.codec.payload import VERSION, CodedFrame, encode
+from sparsight.codec.reuse import VERSION as DELTA_VERSION
+from sparsight.codec.reuse import encode_delta
 from sparsight.codec.tables import Tables
 
-FOLDER = Path(__file__).resolve().parents[1] / "tests" / "golden" / f"payload-v{VERSION}"
+GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden"
+FOLDER = GOLDEN / f"payload-v{VERSION}"
+DELTAS = GOLDEN / f"delta-v{DELTA_VERSION}"
 
 
 def frames(tables: Tables) -> dict[str, CodedFrame]:
@@ -33,13 +38,32 @@ def frames(tables: Tables) -> dict[str, CodedFrame]:
     }
 
 
+def pairs(tables: Tables) -> dict[str, tuple[CodedFrame, CodedFrame]]:
+    """A reference and a frame for each thing that a reader of deltas may get wrong."""
+    scene = some_frame(tables, (40, 64), (8, 12), 4, 1, 6, 1)
+    latents = scene.latents.copy()
+    latents[:, ::9] ^= 1
+    return {
+        "the-same": (scene, scene),
+        "other-latents": (scene, replace(scene, latents=latents)),
+        "other-patches": (scene, some_frame(tables, (40, 64), (8, 12), 5, 1, 8, 1)),
+        "patches-out-of-nothing": (some_frame(tables, (40, 64), (8, 12), 0, 1, 6, 1), scene),
+    }
+
+
 def main() -> int:
-    """Write the folder; refuses if it is there."""
-    if FOLDER.exists():
-        sys.stderr.write(f"{FOLDER}: is there and must never change\n")
-        return 1
-    FOLDER.mkdir(parents=True)
+    """Write the folders that are not there; what is there stays as it is."""
     tables = some_tables(rates=3, channels=6)
+    for folder, write in ((FOLDER, _write_payloads), (DELTAS, _write_deltas)):
+        if folder.exists():
+            sys.stderr.write(f"{folder}: is there and must never change\n")
+        else:
+            folder.mkdir(parents=True)
+            write(tables)
+    return 0
+
+
+def _write_payloads(tables: Tables) -> None:
     tables.save(FOLDER / "tables.npz")
     for name, frame in frames(tables).items():
         (FOLDER / f"{name}.payload").write_bytes(encode(frame, tables, BUNDLE))
@@ -53,7 +77,16 @@ def main() -> int:
             marks=np.packbits(frame.marks),
             latents=frame.latents,
         )
-    return 0
+
+
+def _write_deltas(tables: Tables) -> None:
+    for name, (reference, frame) in pairs(tables).items():
+        payload = encode(reference, tables, BUNDLE)
+        delta = encode_delta(frame, reference, check_of(payload), tables)
+        assert delta is not None
+        (DELTAS / f"{name}.reference").write_bytes(payload)
+        (DELTAS / f"{name}.delta").write_bytes(delta)
+        (DELTAS / f"{name}.whole").write_bytes(encode(frame, tables, BUNDLE))
 
 
 if __name__ == "__main__":

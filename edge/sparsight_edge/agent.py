@@ -13,22 +13,25 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import UInt8
 
-from sparsight.errors import PictureError
+from sparsight.errors import PictureError, UsageError
 from sparsight.geometry import Letterbox
 from sparsight.wire import FrameFeatures, FrameKey, Telemetry, pack_device_message
 from sparsight_edge.capture.outages import Outages
 from sparsight_edge.capture.source import Captured, Source
 from sparsight_edge.engine.engine import Maps
 from sparsight_edge.line import Line
-from sparsight_edge.model import EdgeModel
+from sparsight_edge.model import Coded, EdgeModel
 from sparsight_edge.progress import Progress
+from sparsight_edge.rate.ladder import MESSAGE_BYTES, Choice, RateLimits
+from sparsight_edge.rate.pilot import Pilot
 from sparsight_edge.records import Records
 from sparsight_edge.spool.spool import Spool
+from sparsight_edge.steady import Steady
 from sparsight_edge.timings import Timings
 from sparsight_edge.uplink.uplink import Uplink
 
@@ -77,6 +80,7 @@ class _Seen:
     """A frame as the engine saw it."""
 
     maps: Maps
+    choice: Choice
     box: Letterbox
     name: str
     captured_unix_ns: int
@@ -122,6 +126,8 @@ class Agent:
         report: Callable[[PictureError], None] = lambda error: None,
         records: Records | None = None,
         outages: Outages | None = None,
+        steady: Steady | None = None,
+        pilot: Pilot | None = None,
     ) -> None:
         """An agent that does nothing yet.
 
@@ -135,6 +141,8 @@ class Agent:
             report: Told of frames that can't be had, in the capture thread.
             records: Where frames are written down; None writes nothing.
             outages: The source's ledger, if it is a camera.
+            steady: Holds what does not change; None tells every frame as it is.
+            pilot: Chooses what each frame may cost; None takes all at the model's rate.
         """
         self.source = source
         self.model = model
@@ -145,6 +153,8 @@ class Agent:
         self.report = report
         self.records = records
         self.outages = outages or Outages()
+        self.steady = steady
+        self.pilot = pilot or Pilot.fixed(model.rate)
         self._timings = Timings()
         self._counts = _Counts()
         self._begin_s = time.monotonic()
@@ -207,7 +217,27 @@ class Agent:
             uplink=self.uplink.stats(),
             times=self._timings.times(),
             camera=self.outages.stats(),
+            rate=self.pilot.stats(),
+            link_kbps=None if self.uplink.pacer is None else self.uplink.pacer.kbps(),
         )
+
+    def keep_to(self, limits: RateLimits, max_kbps: float | None) -> None:
+        """Other limits of rate and link from now on; from any thread.
+
+        Args:
+            limits: What the rate control keeps to; of no effect on a fixed rate.
+            max_kbps: What may be sent at most.
+
+        Raises:
+            UsageError: The limits leave nothing, or the promise would be switched on or off, which
+                takes another connection; all stays as it was.
+        """
+        pacer = self.uplink.pacer
+        if (pacer is None) != (max_kbps is None):
+            raise UsageError("max_kbps: can be changed while an agent runs, but not given or taken")
+        self.pilot.change(limits, self.model.tables.rates, max_kbps=max_kbps)
+        if pacer is not None and max_kbps is not None:
+            pacer.change(max_kbps)
 
     def _wait(self, watch: Callable[[Progress], None]) -> None:
         """Until all is done, or there is no use in waiting longer."""
@@ -219,6 +249,7 @@ class Agent:
             if now_s - synced_s > _SYNC_S:
                 self.spool.sync()
                 synced_s = now_s
+            self.pilot.look(self.spool.stats(), self.uplink.stats())
             watch(progress := self.progress())
             if self.stops.now.is_set():
                 return
@@ -269,10 +300,11 @@ class Agent:
                     return
                 self._counts.captured += 1
                 self._timings.add("capture", one.read_ms, 0.0)
-                with self._timings.of("letterbox"):
-                    fitted = self._fit(one)
-                if not self._fitted.put(fitted):
-                    return
+                if self.pilot.take():
+                    with self._timings.of("letterbox"):
+                        fitted = self._fit(one)
+                    if not self._fitted.put(fitted):
+                        return
                 if self._counts.captured == self.settings.max_frames:
                     return
         finally:
@@ -291,9 +323,10 @@ class Agent:
     def _run_engine(self) -> None:
         try:
             while (one := self._fitted.take()) is not None:
+                choice = self.pilot.choice()
                 with self._timings.of("engine"):
-                    maps = self.model.engine.run(one.image, self.model.rate)
-                seen = _Seen(maps, one.box, one.name, one.captured_unix_ns, one.telemetry)
+                    maps = self.model.engine.run(one.image, choice.rate)
+                seen = _Seen(maps, choice, one.box, one.name, one.captured_unix_ns, one.telemetry)
                 if not self._seen.put(seen):
                     return
         finally:
@@ -302,7 +335,10 @@ class Agent:
     def _code_frames(self) -> None:
         while (one := self._seen.take()) is not None:
             with self._timings.of("slice+encode"):
-                coded = self.model.code(one.maps, self.model.rate)
+                maps = one.maps
+                if self.steady is not None:
+                    maps = self.steady.hold(maps, one.choice.rate)
+                coded = self._code(maps, one.choice)
                 key = FrameKey(self.spool.device, self.spool.epoch, self.spool.next_seq)
                 message = pack_device_message(
                     FrameFeatures(
@@ -310,7 +346,7 @@ class Agent:
                         stream=self.settings.stream,
                         captured_unix_ns=one.captured_unix_ns,
                         letterbox=one.box,
-                        rate=self.model.rate,
+                        rate=one.choice.rate,
                         payload=coded.payload,
                         telemetry=one.telemetry,
                     )
@@ -325,7 +361,7 @@ class Agent:
                         "captured_unix_ns": one.captured_unix_ns,
                         "coded_unix_ns": time.time_ns(),
                         "frame_hw": one.box.frame_hw,
-                        "rate": self.model.rate,
+                        "rate": one.choice.rate,
                         "patches": coded.patches,
                         "kept_area": round(coded.kept_area, 5),
                         "payload_bytes": len(coded.payload),
@@ -339,6 +375,21 @@ class Agent:
             self._counts.kept_area += coded.kept_area
             self.uplink.nudge()
         self._coded.set()
+
+    def _code(self, maps: Maps, choice: Choice) -> Coded:
+        """Code a frame as was chosen; if it can't be sent so within the promise, in fewer patches.
+
+        Who fixed the rate gets that rate: then a frame that is too large is held by the uplink.
+        """
+        coded = self.model.code(maps, choice.rate, choice.max_patches)
+        pacer = self.uplink.pacer
+        while pacer is not None and self.pilot.adaptive and coded.patches > 1:
+            if len(coded.payload) + MESSAGE_BYTES <= pacer.frame_bytes_max:
+                break
+            choice = replace(choice, max_patches=coded.patches // 2)
+            coded = self.model.code(maps, choice.rate, choice.max_patches)
+        self.pilot.coded(choice, coded.patches, len(coded.payload))
+        return coded
 
     def _append(self, message: bytes) -> bool:
         """Spool a frame; waiting for room is not the spool's time."""

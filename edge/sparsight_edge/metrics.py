@@ -38,6 +38,7 @@ class AgentCollector(Collector):
             ("captured", now.captured),
             ("unreadable", now.unreadable),
             ("skipped", now.skipped),
+            ("left_out", now.rate.skipped),
             ("missed", now.camera.missed),
             ("spooled", spool.appended),
             ("inherited", spool.inherited),
@@ -53,6 +54,12 @@ class AgentCollector(Collector):
             f"{PREFIX}_payload_bytes", "Coded bytes of spooled frames", now.payload_bytes
         )
         yield CounterMetricFamily(f"{PREFIX}_sent_bytes", "Messages sent", uplink.sent_bytes)
+        yield CounterMetricFamily(
+            f"{PREFIX}_delta_frames", "Frames sent as changes to others", uplink.deltas
+        )
+        yield CounterMetricFamily(
+            f"{PREFIX}_saved_bytes", "What these did not take", uplink.saved_bytes
+        )
         yield CounterMetricFamily(f"{PREFIX}_streams", "Streams to the cloud", uplink.streams)
         yield CounterMetricFamily(f"{PREFIX}_patches", "Patches of spooled frames", now.patches)
         left = GaugeMetricFamily(f"{PREFIX}_spool_frames", "Frames on disk", labels=["state"])
@@ -70,6 +77,7 @@ class AgentCollector(Collector):
         yield GaugeMetricFamily(
             f"{PREFIX}_round_trip_seconds", "From sending to answer", uplink.round_trip_ms / 1e3
         )
+        yield from _rate(now)
         if now.camera.state != "none":
             yield from _camera(now.camera)
         seconds = CounterMetricFamily(
@@ -89,6 +97,29 @@ class AgentCollector(Collector):
                 "Device time outside the engine over engine time",
                 ratio,
             )
+
+
+def _rate(now: Progress) -> Iterator[Metric]:
+    rate = now.rate
+    yield GaugeMetricFamily(f"{PREFIX}_rate", "Codec rate of new frames, 0 the finest", rate.rate)
+    yield CounterMetricFamily(
+        f"{PREFIX}_rate_switches", "Times the rate control changed", rate.switches
+    )
+    yield GaugeMetricFamily(
+        f"{PREFIX}_queue_age_seconds",
+        "How long the oldest frame has waited for its answer",
+        rate.queue_age_s,
+    )
+    if rate.goodput_kbps is not None:
+        yield GaugeMetricFamily(
+            f"{PREFIX}_goodput_kbps",
+            "What the link last carried while frames waited",
+            rate.goodput_kbps,
+        )
+    if now.link_kbps is not None:
+        yield GaugeMetricFamily(
+            f"{PREFIX}_link_kbps", "What left the machine in the last 10 s", now.link_kbps
+        )
 
 
 def _camera(camera: CameraStats) -> Iterator[Metric]:

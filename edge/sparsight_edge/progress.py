@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sparsight_edge.capture.outages import CameraStats
+from sparsight_edge.rate.pilot import RateStats
 from sparsight_edge.spool.spool import SpoolStats
 from sparsight_edge.timings import Stage, StageTime
 from sparsight_edge.uplink.ledger import UplinkStats
@@ -26,6 +27,8 @@ class Progress:
         uplink: The link.
         times: Of each stage.
         camera: How the camera fares, if the source is one.
+        rate: How the rate control stands.
+        link_kbps: What left the machine in the last 10 s, if it is counted.
     """
 
     seconds: float
@@ -39,8 +42,10 @@ class Progress:
     uplink: UplinkStats
     times: dict[Stage, StageTime]
     camera: CameraStats = field(default_factory=CameraStats)
+    rate: RateStats = field(default_factory=RateStats)
+    link_kbps: float | None = None
 
     @property
     def unspooled(self) -> int:
         """Frames on their way to the spool; at the end, those that a stop kept from it."""
-        return self.captured - self.skipped - self.spool.appended
+        return self.captured - self.skipped - self.rate.skipped - self.spool.appended

@@ -23,8 +23,10 @@ from sparsight_edge.capture.outages import Outages
 from sparsight_edge.metrics import serve_metrics
 from sparsight_edge.plan import Plan
 from sparsight_edge.progress import Progress
+from sparsight_edge.rate.pilot import Pilot
 from sparsight_edge.records import Records
 from sparsight_edge.spool.spool import Spool
+from sparsight_edge.steady import Steady
 from sparsight_edge.summary import (
     left_over,
     status_line,
@@ -32,6 +34,7 @@ from sparsight_edge.summary import (
     summary_json,
     summary_table,
 )
+from sparsight_edge.uplink.pacer import Pacer
 from sparsight_edge.uplink.stream import Answered
 from sparsight_edge.uplink.uplink import Uplink
 
@@ -80,7 +83,14 @@ def run_session(plan: Plan, people: Console, results: Console, *, machine: bool 
         hello = Hello(
             plan.device, spool.epoch, plan.model.bundle_id, CODEC_VERSION, (plan.agent.stream,)
         )
-        uplink = Uplink(plan.endpoint, hello, spool, records.result if records else _forget)
+        uplink = Uplink(
+            plan.endpoint,
+            hello,
+            spool,
+            records.result if records else _forget,
+            tables=plan.model.tables if plan.steady else None,
+            pacer=Pacer(plan.max_kbps) if plan.max_kbps is not None else None,
+        )
         agent = Agent(
             source,
             plan.model,
@@ -91,6 +101,8 @@ def run_session(plan: Plan, people: Console, results: Console, *, machine: bool 
             report=lambda error: _complain(people, error),
             records=records,
             outages=outages,
+            steady=Steady(plan.steady) if plan.steady else None,
+            pilot=_pilot(plan),
         )
         port = stack.enter_context(
             serve_metrics(agent.progress, plan.metrics_port, plan.metrics_host)
@@ -165,6 +177,21 @@ def _obey_signals(stops: Stops) -> Iterator[list[signal.Signals]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _pilot(plan: Plan) -> Pilot:
+    """What chooses each frame's rate."""
+    model = plan.model
+    if plan.rate is None:
+        return Pilot.fixed(model.rate)
+    return Pilot.following(
+        plan.rate,
+        model.sizes_bytes,
+        model.tables.rates,
+        model.rate,
+        may_skip=plan.agent.newest_wins,
+        max_kbps=plan.max_kbps,
+    )
 
 
 def _forget(answered: Answered) -> None:

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from tests.cloud.serving.device_half import DeviceHalf
 from tests.cloud.serving.hashes import HashReplica, a_frame, same
+from tests.split import STEPS
 
+from sparsight.bundle import TABLES
+from sparsight.codec.chain import join
+from sparsight.codec.parts import check_of
+from sparsight.codec.payload import decode
+from sparsight.codec.reuse import encode_delta
+from sparsight.codec.tables import Tables
 from sparsight.wire import FrameFeatures, FrameResult, FrameStatus
 from sparsight_cloud.serving.dispatch import Answered, Refused, Replica
 from sparsight_cloud.serving.replica import BundleReplica
@@ -74,6 +81,22 @@ def test_a_replica_is_pure(replica_case: ReplicaCase) -> None:
     replica.run([replica_case.good(1), replica_case.bad(2)])
     assert same(first, replica.run([frame])[0])
     assert same(first, replica_case.make().run([frame])[0])
+
+
+def test_a_frame_told_against_another_gives_what_it_would_whole(split_bundle: Path) -> None:
+    device, replica = DeviceHalf(split_bundle), BundleReplica.from_bundles([split_bundle])
+    tables = Tables.load(split_bundle / TABLES)
+    first, second = device.frame(0), device.frame(len(STEPS))  # of one rate
+    before, frame = (decode(one.payload, tables) for one in (first, second))
+    delta = encode_delta(frame, before, check_of(first.payload), tables)
+    assert delta is not None
+    joined = replace(second, payload=join(first.payload, delta))
+    assert isinstance(replica.run([second])[0], Answered)
+    assert same(replica.run([joined])[0], replica.run([second])[0])
+    (alone,) = replica.run([replace(second, payload=delta)])
+    assert isinstance(alone, Refused) and "SPYD" in alone.detail
+    (longer,) = replica.run([replace(second, payload=join(second.payload, delta))])
+    assert isinstance(longer, Refused) and "against another frame" in longer.detail
 
 
 def test_a_bad_frame_is_refused_in_its_own_place(replica_case: ReplicaCase) -> None:

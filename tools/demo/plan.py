@@ -31,11 +31,13 @@ class Camera:
         name: Of the device, in its certificate and in the results.
         source: Its pictures as `sparsight edge run --source` takes them.
         pictures: The same as a list, in the order in which they are sent.
+        options: Further ones of its `sparsight edge run`.
     """
 
     name: str
     source: str
     pictures: tuple[Path, ...]
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

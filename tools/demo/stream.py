@@ -85,7 +85,7 @@ def _device(plan: Plan, camera: Camera, address: str, folder: Path) -> list[str]
         "spool": folder / f"{camera.name}-spool",
         "out": _written(folder, camera),
     }
-    return ["edge", "run", *_words(options)]
+    return ["edge", "run", *_words(options), *camera.options]
 
 
 def _words(options: dict[str, object]) -> list[str]:

@@ -228,7 +228,10 @@ class Gateway:
             self.metrics.saw_result(FrameStatus.WRONG_DEVICE, None)
             why = f"the certificate is {caller}'s, not {device}'s"
             await call.abort(grpc.StatusCode.PERMISSION_DENIED, why)
-        if (fault := too_large(frame, self.limits)) is not None:
+        fault = too_large(frame, self.limits)
+        if frame.reference is not None:
+            fault = "reference: there is none outside a stream; send the frame whole"
+        if fault is not None:
             self.metrics.saw_result(FrameStatus.REFUSED, None)
             await call.abort(grpc.StatusCode.INVALID_ARGUMENT, fault)
         if self._detects[device] >= self.limits.detects_max:

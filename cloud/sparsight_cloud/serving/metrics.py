@@ -30,6 +30,7 @@ class GatewayMetrics:
         refusals: Messages and streams that were not taken, by status.
         joined: Frames that came while the same one was being computed.
         repeated: Frames that came after they were committed.
+        told_by_change: Frames that came as deltas to others.
         bytes_in: Messages of devices.
         bytes_out: Messages to devices.
         streams: Devices that are connected.
@@ -48,6 +49,7 @@ class GatewayMetrics:
         self.refusals = self._counter("refusals", "Messages and streams not taken.", "status")
         self.joined = self._counter("joined_frames", "Frames joined to the same one in flight.")
         self.repeated = self._counter("repeated_frames", "Frames that had been committed before.")
+        self.told_by_change = self._counter("delta_frames", "Frames that came as deltas.")
         self.bytes_in = self._counter("received_bytes", "Messages of devices, in bytes.")
         self.bytes_out = self._counter("sent_bytes", "Messages to devices, in bytes.")
         self.stream_ends = self._counter("stream_ends", "Streams that ended, by how.", "how")

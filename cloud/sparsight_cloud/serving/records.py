@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from sparsight.codec.chain import sent_bytes
 from sparsight.detections import Detections
 from sparsight.errors import DataError
 from sparsight.wire import FrameFeatures, FrameKey, FrameResult, FrameStatus, Telemetry
@@ -37,7 +38,7 @@ class Record:
         frame_hw: Height and width of the source frame, in pixels.
         bundle_id: Who answered; empty if the frame was refused.
         rate: Index of the codec's quality level.
-        payload_bytes: Size of its payload.
+        payload_bytes: Size of its payload, as the device sent it.
         telemetry: Where the camera was, if that is known.
     """
 
@@ -72,7 +73,7 @@ class Record:
             frame_hw=frame.letterbox.frame_hw,
             bundle_id=bundle_id,
             rate=frame.rate,
-            payload_bytes=len(frame.payload),
+            payload_bytes=sent_bytes(frame.payload),
             telemetry=frame.telemetry,
         )
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sparsight.codec.payload import BUNDLE_BYTES, VERSION, PayloadLimits, decode, peek
+from sparsight.codec.chain import Reader, whole_of
+from sparsight.codec.payload import BUNDLE_BYTES, VERSION, PayloadLimits, peek
 from sparsight.errors import PayloadError, UsageError
 from sparsight.model.cloud_half import Arrived, CloudHalf
 from sparsight.wire import FrameFeatures, FrameStatus
@@ -41,6 +42,9 @@ class BundleReplica:
             limits: Payloads beyond these are refused.
         """
         self._limits = limits or PayloadLimits()
+        self._readers = {
+            half.manifest.cloud_id: Reader(half.codec.tables, self._limits) for half in halves
+        }
         self._halves = {half.manifest.cloud_id[: 2 * BUNDLE_BYTES]: half for half in halves}
         self.serves = Serves(
             bundles={half.manifest.cloud_id: half.manifest.classes for half in halves},
@@ -78,7 +82,7 @@ class BundleReplica:
 
     def _read(self, place: int, frame: FrameFeatures) -> _Sound | Refused:
         try:
-            head = peek(frame.payload, self._limits)
+            head = peek(whole_of(frame.payload), self._limits)
             half = self._halves.get(head.bundle_prefix)
             if half is None:
                 return Refused(
@@ -93,7 +97,7 @@ class BundleReplica:
                     f"payload: a map of {head.grid_hw} cells, the letterbox has "
                     f"{frame.letterbox.cells_hw}"
                 )
-            coded = decode(frame.payload, half.codec.tables, self._limits)
+            coded = self._readers[half.manifest.cloud_id].read(frame.payload)
         except (PayloadError, UsageError) as error:
             return Refused(FrameStatus.REFUSED, str(error))
         return _Sound(place, half, Arrived(coded, frame.letterbox))

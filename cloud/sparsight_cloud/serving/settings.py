@@ -26,6 +26,7 @@ class GatewayLimits:
         grace_s: How long a shutdown waits for what is in flight.
         payload_bytes_max: Largest payload.
         thumbnail_bytes_max: Largest thumbnail.
+        reference_bytes: Payloads of one device that are kept for others to be told against.
     """
 
     streams_max: int = 256
@@ -39,6 +40,7 @@ class GatewayLimits:
     grace_s: float = 10.0
     payload_bytes_max: int = PAYLOAD_BYTES_MAX
     thumbnail_bytes_max: int = THUMBNAIL_BYTES_MAX
+    reference_bytes: int = 1 << 20
 
     def __post_init__(self) -> None:
         if min(self.streams_max, self.window_frames, self.detects_max) < 1:

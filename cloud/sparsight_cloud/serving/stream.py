@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from sparsight.codec.chain import REFERENCES
 from sparsight.detections import Detections
 from sparsight.wire import (
     WIRE_VERSION,
@@ -39,6 +40,7 @@ from sparsight_cloud.serving.dispatch import Serves
 from sparsight_cloud.serving.intake import FullError, Intake
 from sparsight_cloud.serving.metrics import GatewayMetrics
 from sparsight_cloud.serving.outbox import Outbox
+from sparsight_cloud.serving.references import References
 from sparsight_cloud.serving.roster import RefusedError, Roster
 from sparsight_cloud.serving.settings import GatewayLimits
 
@@ -90,6 +92,7 @@ class DeviceStream:
         self._answers: set[asyncio.Task[None]] = set()
         self._ended: asyncio.Future[Refusal] = asyncio.get_running_loop().create_future()
         self._bad_messages = 0
+        self._references = References(service.limits.reference_bytes)
         self.listens = True
         self._outbox = Outbox(
             self._call.write, service.roster.window, service.metrics.bytes_out.inc
@@ -115,7 +118,7 @@ class DeviceStream:
         log = _log.bind(device=hello.device, epoch=hello.epoch)
         log.info("device connected")
         limits = self._service.limits
-        self._outbox.put(Welcome(limits.payload_bytes_max, limits.thumbnail_bytes_max))
+        self._outbox.put(Welcome(limits.payload_bytes_max, limits.thumbnail_bytes_max, REFERENCES))
         writer = asyncio.create_task(self._outbox.run(), name="write")
         reader = asyncio.create_task(self._read(hello), name="read")
         try:
@@ -223,12 +226,16 @@ class DeviceStream:
         elif not has_credit:
             wait = "sent without credit; wait for some and send it again"
             self._answer(key, FrameStatus.OVER_CREDIT, wait, cost_bytes)
+        elif (readable := self._references.resolve(frame)) is None:
+            why = f"frame {frame.reference} is not kept; send this one whole"
+            self._answer(key, FrameStatus.NO_REFERENCE, why, cost_bytes)
         else:
-            task = asyncio.create_task(self._compute(frame), name="answer")
+            self._service.metrics.told_by_change.inc(frame.reference is not None)
+            task = asyncio.create_task(self._compute(readable, cost_bytes), name="answer")
             self._answers.add(task)
             task.add_done_callback(self._answers.discard)
 
-    async def _compute(self, frame: FrameFeatures) -> None:
+    async def _compute(self, frame: FrameFeatures, cost_bytes: int) -> None:
         try:
             result = await self._service.intake.take(frame)
         except FullError as error:
@@ -239,7 +246,7 @@ class DeviceStream:
                 str(error),
                 retry_after_ms=error.retry_after_ms,
             )
-        self._put(result, frame.cost_bytes)
+        self._put(result, cost_bytes)
 
     def _answer(self, key: FrameKey, status: FrameStatus, why: str, cost_bytes: int | None) -> None:
         self._put(FrameResult(key, status, Detections.empty(), why), cost_bytes)

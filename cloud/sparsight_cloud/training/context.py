@@ -133,7 +133,7 @@ def count_symbols(
         for context, latents in zip(contexts, frame.latents, strict=True):
             symbols, rows = frame.cells.symbols(latents, context, starts)
             told = rows >= BANK_ROW  # the others are bytes behind escapes
-            flat = (rows[told] - BANK_ROW) * SYMBOLS + symbols[told]
+            flat = (rows[told].astype(np.int64) - BANK_ROW) * SYMBOLS + symbols[told]
             counts += np.bincount(flat, minlength=len(counts))
     return counts.reshape(ROWS, SYMBOLS)
 

@@ -19,6 +19,7 @@ from sparsight_edge.rate.goodput import Goodput
 from sparsight_edge.rate.ladder import Choice, RateLimits, Sizes
 from sparsight_edge.rate.law import Seen, State, step
 from sparsight_edge.spool.spool import SpoolStats
+from sparsight_edge.uplink.ledger import UplinkStats
 
 _PACE_FRAMES = 20  # a pace is measured over so many
 _CAP_SHARE = 0.85  # of `--max-kbps`, for messages; headers and the pacer's reserve take the rest
@@ -88,7 +89,7 @@ class Pilot:
         return cls((Choice(rate),), 0, Sizes.of((), rate + 1))
 
     @classmethod
-    def adaptive(
+    def following(
         cls,
         limits: RateLimits,
         sizes_bytes: Sequence[float],
@@ -118,6 +119,11 @@ class Pilot:
         sizes = Sizes.of(sizes_bytes, rates)
         return cls(rungs, begin, sizes, limits.target_age_s, max_kbps, clock)
 
+    @property
+    def adaptive(self) -> bool:
+        """Whether it may choose differently from frame to frame."""
+        return len(self._rungs) > 1
+
     def take(self) -> bool:
         """Whether the frame that comes now is sent; the capture thread asks of each."""
         with self._lock:
@@ -138,21 +144,25 @@ class Pilot:
             self._most_per_s = max(self._most_per_s, self._coded_per_s())
             self._sizes = self._sizes.learn(choice, patches, payload_bytes)
 
-    def look(self, spool: SpoolStats, answered_bytes: int) -> None:
+    def look(self, spool: SpoolStats, uplink: UplinkStats) -> None:
         """See how the link fares, and follow.
 
         Args:
             spool: What waits.
-            answered_bytes: Of all frames answered so far.
+            uplink: What was answered, and what telling by change has saved.
         """
         with self._lock:
             now_s = self._clock()
             self._age_s = self._queue_age_s(spool)
             waits = self._age_s > self._target_age_s / 2
-            self._goodput.look(now_s, answered_bytes, waits=waits)
+            self._goodput.look(now_s, uplink.answered_bytes, waits=waits)
             if len(self._rungs) == 1 or len(self._coded) < 2:
                 return
-            cap = None if self._max_kbps is None else _CAP_SHARE * 125 * self._max_kbps
+            cap = None
+            if self._max_kbps is not None:
+                # Needs are of whole frames; of a still scene less is sent.
+                sent = uplink.sent_bytes or 1
+                cap = _CAP_SHARE * 125 * self._max_kbps * (sent + uplink.saved_bytes) / sent
             seen = Seen(
                 now_s,
                 self._age_s,

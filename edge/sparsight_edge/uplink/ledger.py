@@ -24,7 +24,10 @@ class UplinkStats:
         streams: How often the cloud said welcome.
         sent: Frames that went out, those that went again among them.
         sent_bytes: Their messages.
+        deltas: Those of them that were told by what changed since another one (`reuse`).
+        saved_bytes: What these did not take.
         acknowledged: Frames that the cloud is done with, each once; the refused ones among them.
+        answered_bytes: Messages of the frames that an answer came to, as they were spooled.
         refused: Frames that it found bad.
         again: Answers to send the frame later.
         held: Answers to keep the frame until one side is updated.
@@ -39,7 +42,10 @@ class UplinkStats:
     streams: int = 0
     sent: int = 0
     sent_bytes: int = 0
+    deltas: int = 0
+    saved_bytes: int = 0
     acknowledged: int = 0
+    answered_bytes: int = 0
     refused: int = 0
     again: int = 0
     held: int = 0
@@ -74,7 +80,7 @@ class Ledger:
         with self._lock:
             self._stats = replace(self._stats, reason=reason)
 
-    def sent(self, message_bytes: int, in_flight: int) -> None:
+    def sent(self, message_bytes: int, in_flight: int, saved_bytes: int) -> None:
         """A frame went out."""
         with self._lock:
             now = self._stats
@@ -82,6 +88,8 @@ class Ledger:
                 now,
                 sent=now.sent + 1,
                 sent_bytes=now.sent_bytes + message_bytes,
+                deltas=now.deltas + (saved_bytes > 0),
+                saved_bytes=now.saved_bytes + max(0, saved_bytes),
                 in_flight=in_flight,
             )
 
@@ -90,7 +98,9 @@ class Ledger:
         with self._lock:
             self._stats = replace(self._stats, strays=self._stats.strays + 1)
 
-    def answered(self, result: FrameResult, round_trip_ms: float, in_flight: int) -> None:
+    def answered(
+        self, result: FrameResult, round_trip_ms: float, in_flight: int, spooled_bytes: int
+    ) -> None:
         """An answer came."""
         bad = result.status.done and result.status.name not in ("OK", "ALREADY_DONE")
         with self._lock:
@@ -99,6 +109,7 @@ class Ledger:
                 now,
                 in_flight=in_flight,
                 acknowledged=now.acknowledged + result.status.done,
+                answered_bytes=now.answered_bytes + spooled_bytes,
                 refused=now.refused + bad,
                 again=now.again + result.status.again,
                 held=now.held + result.status.held,

@@ -1,8 +1,8 @@
 """One stream, from Hello to its end: frames out within the credit, answers in.
 
-    spool ─ take ─> within the credit? ─> sent ─┬─ done ──> on_result ─> finish or refuse ─> Ack
-      ^                                         ├─ held ──> hold
-      └───────────── give back, pause ──────────┴─ again
+    spool ─ parcels ─> within the credit? ─> sent ─┬─ done ──> on_result ─> finish or refuse ─> Ack
+      ^                                            ├─ held ──> hold
+      └────────── give back, pause ────────────────┴─ again
 
 One thread runs all of it. Of frames it holds one that waits for credit and one that waits for gRPC;
 of those on their way it holds the keys.
@@ -17,11 +17,11 @@ from dataclasses import dataclass
 
 import grpc
 
+from sparsight.codec.tables import Tables
 from sparsight.wire import (
     RETRY_AFTER_METADATA,
     CloudMessage,
     Credit,
-    FrameFeatures,
     FrameResult,
     FrameStatus,
     Hello,
@@ -31,13 +31,13 @@ from sparsight.wire import (
     WireError,
     pack_device_message,
     unpack_cloud_message,
-    unpack_device_message,
 )
 from sparsight_edge.backoff import Backoff
 from sparsight_edge.spool.spool import Spool
 from sparsight_edge.uplink.acks import Acks
 from sparsight_edge.uplink.ledger import Ledger
 from sparsight_edge.uplink.pacer import Pacer
+from sparsight_edge.uplink.parcels import Parcel, Parcels
 from sparsight_edge.uplink.wires import CallEnd, Wires
 
 _TICK_S = 0.25
@@ -123,15 +123,7 @@ class _Sent:
     captured_unix_ns: int
     sent_unix_ns: int
     sent_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Parcel:
-    """A frame that was taken from the spool."""
-
-    key: tuple[int, int]
-    frame: FrameFeatures
-    message: bytes
+    spooled_bytes: int
 
 
 class Stream:
@@ -147,6 +139,7 @@ class Stream:
         on_result: Callable[[Answered], None],
         housekeep: Callable[[], None],
         settings: StreamSettings,
+        tables: Tables | None = None,
         pacer: Pacer | None = None,
     ) -> None:
         """A stream on wires that were just connected.
@@ -160,6 +153,7 @@ class Stream:
             on_result: Stores the answer of a frame that is done, before that is acknowledged.
             housekeep: Called several times a second.
             settings: How patient to be.
+            tables: Of the bundle, to tell frames by what changed; None sends all of them whole.
             pacer: Says how large a frame may be to be sent within the promise; None for any.
         """
         self.wires = wires
@@ -171,11 +165,12 @@ class Stream:
         self.housekeep = housekeep
         self.settings = settings
         self.pacer = pacer
-        self._welcome: Welcome | None = None
+        self._tables = tables
+        self._parcels: Parcels | None = None
         self._credit = Credit(0, 0)
         self._sent_frames = self._sent_cost_bytes = 0
         self._in_flight: dict[tuple[int, int], _Sent] = {}
-        self._waiting: _Parcel | None = None
+        self._waiting: Parcel | None = None
         self._pause = Backoff(*settings.pause_s)
         self._paused_until_s = 0.0
         self._acked_s = self._heard_s = time.monotonic()
@@ -202,7 +197,7 @@ class Stream:
                     if problem := self._hear(what):
                         return Ended(problem, useful=self._useful)
                 self.housekeep()
-                if self._welcome is None:
+                if self._parcels is None:
                     if now_s - begin_s > self.settings.welcome_s:
                         return Ended(f"no welcome in {self.settings.welcome_s:g} s")
                 elif self._overdue(now_s):
@@ -211,7 +206,7 @@ class Stream:
                     )
                 else:
                     self._send_acks(now_s)
-                    self._send_frame(now_s)
+                    self._send_frame(now_s, self._parcels)
             self._say_goodbye()
             return Ended("", useful=self._useful)
         finally:
@@ -226,7 +221,7 @@ class Stream:
             return f"the cloud sent what can't be read: {error}"
         match message:
             case Welcome():
-                self._welcome = message
+                self._parcels = Parcels(self.spool, self.ledger, message, self._tables, self.pacer)
                 self.ledger.state("up")
             case Credit():
                 self._credit = message
@@ -243,12 +238,15 @@ class Stream:
         key = (result.key.epoch, result.key.seq)
         ours = result.key.device == self.hello.device
         sent = self._in_flight.pop(key, None) if ours else None
-        if sent is None:
+        if sent is None or self._parcels is None:
             self.ledger.stray()
             return
         now_s, status = time.monotonic(), result.status
         self.acks.heard(sent.number)
-        self.ledger.answered(result, (now_s - sent.sent_s) * 1e3, len(self._in_flight))
+        self._parcels.answered(result)
+        self.ledger.answered(
+            result, (now_s - sent.sent_s) * 1e3, len(self._in_flight), sent.spooled_bytes
+        )
         if status.done:
             self._useful = True
             self._pause.reset()
@@ -270,18 +268,20 @@ class Stream:
         else:
             self.spool.give_back(*key)
             wait_s = result.retry_after_ms / 1e3
-            if now_s >= self._paused_until_s:  # of answers that come together, the first counts
+            if (
+                status is not FrameStatus.NO_REFERENCE and now_s >= self._paused_until_s
+            ):  # of answers that come together, the first counts
                 wait_s = self._pause.next_s(wait_s)
             self._paused_until_s = max(self._paused_until_s, now_s + wait_s)
             if self._waiting is not None:  # what was given back comes before it
-                self.spool.give_back(*self._waiting.key)
+                self._parcels.give_back(self._waiting)
                 self._waiting = None
 
-    def _send_frame(self, now_s: float) -> None:
+    def _send_frame(self, now_s: float, parcels: Parcels) -> None:
         """Send the next frame, if there is one and it may go."""
         if now_s < self._paused_until_s or len(self._in_flight) >= self.settings.in_flight_max:
             return
-        parcel = self._waiting or self._next_parcel()
+        parcel = self._waiting or parcels.next()
         if parcel is None:
             return
         self._waiting = parcel
@@ -292,38 +292,16 @@ class Stream:
             return
         self._waiting = None
         self._sent_frames, self._sent_cost_bytes = self._sent_frames + 1, cost_bytes
-        frame = parcel.frame
+        frame, spooled_bytes = parcel.frame, len(parcel.message) + parcel.saved_bytes
         self._in_flight[parcel.key] = _Sent(
-            self._sent_frames, frame.stream, frame.captured_unix_ns, time.time_ns(), now_s
+            self._sent_frames,
+            frame.stream,
+            frame.captured_unix_ns,
+            time.time_ns(),
+            now_s,
+            spooled_bytes,
         )
-        self.ledger.sent(len(parcel.message), len(self._in_flight))
-
-    def _next_parcel(self) -> _Parcel | None:
-        """The next frame that the cloud may take; others are refused here."""
-        assert self._welcome is not None
-        while (spooled := self.spool.take()) is not None:
-            key = (spooled.epoch, spooled.seq)
-            try:
-                frame = unpack_device_message(spooled.body)
-            except WireError as error:
-                self.spool.refuse(*key, f"can't be read back: {error}")
-                continue
-            if not isinstance(frame, FrameFeatures):
-                self.spool.refuse(*key, "is no frame")
-                continue
-            limit_bytes = self._welcome.payload_bytes_max
-            if len(frame.payload) > limit_bytes:
-                said = f"a payload of {len(frame.payload)} bytes, the cloud takes {limit_bytes}"
-                self.ledger.complain(f"frame {key[0]}/{key[1]} was refused: {said}")
-                self.spool.refuse(*key, said)
-                continue
-            if self.pacer is not None and len(spooled.body) > self.pacer.frame_bytes_max:
-                said = f"has {len(spooled.body)} bytes, of {self.pacer.max_kbps:g} kbit/s in 10 s"
-                self.ledger.complain(f"frame {key[0]}/{key[1]} is held: {said}; raise --max-kbps")
-                self.spool.hold(*key)
-                continue
-            return _Parcel(key, frame, spooled.body)
-        return None
+        self.ledger.sent(len(parcel.message), len(self._in_flight), parcel.saved_bytes)
 
     def _send_acks(self, now_s: float, *, all_of_them: bool = False) -> None:
         waiting = self.acks.waiting

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from sparsight.codec.tables import Tables
 from sparsight.errors import SparsightError
 from sparsight.wire import Hello
 from sparsight_edge.backoff import Backoff
@@ -57,6 +58,7 @@ class Uplink:
         spool: Spool,
         on_result: Callable[[Answered], None],
         settings: UplinkSettings | None = None,
+        tables: Tables | None = None,
         pacer: Pacer | None = None,
     ) -> None:
         """An uplink that does nothing yet.
@@ -67,6 +69,7 @@ class Uplink:
             spool: Where frames come from.
             on_result: Stores an answer; called in the uplink's thread, before it is acknowledged.
             settings: How patient to be.
+            tables: Of the bundle, to tell frames by what changed; None sends all of them whole.
             pacer: Holds what is sent to a promise; None sends as fast as the link goes.
         """
         self.endpoint = endpoint
@@ -75,6 +78,7 @@ class Uplink:
         self.on_result = on_result
         self.settings = settings or UplinkSettings()
         self.pacer = pacer
+        self._tables = tables
         self.failure: Exception | None = None
         self._ledger = Ledger()
         self._acks = Acks()
@@ -159,6 +163,7 @@ class Uplink:
                     self.on_result,
                     self._release_held,
                     self.settings.stream,
+                    self._tables,
                     self.pacer,
                 )
                 return stream.run(self._stop)

@@ -50,6 +50,8 @@ class _FrameStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FrameStat
     """again, when there is credit: sent without any"""
     FRAME_STATUS_ALREADY_DONE: _FrameStatus.ValueType  # 10
     """done: committed before and acknowledged, the result is gone"""
+    FRAME_STATUS_NO_REFERENCE: _FrameStatus.ValueType  # 11
+    """again, whole: its reference is not kept (any more)"""
 
 class FrameStatus(_FrameStatus, metaclass=_FrameStatusEnumTypeWrapper):
     """What became of a frame. "Done": the device may drop the frame from its spool. "Again": the very
@@ -78,6 +80,8 @@ FRAME_STATUS_OVER_CREDIT: FrameStatus.ValueType  # 9
 """again, when there is credit: sent without any"""
 FRAME_STATUS_ALREADY_DONE: FrameStatus.ValueType  # 10
 """done: committed before and acknowledged, the result is gone"""
+FRAME_STATUS_NO_REFERENCE: FrameStatus.ValueType  # 11
+"""again, whole: its reference is not kept (any more)"""
 Global___FrameStatus: _TypeAlias = FrameStatus  # noqa: Y015
 
 @_typing.final

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from sparsight_proto.v1 import detections_pb2 as sparsight__proto_dot_v1_dot_detections__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!sparsight_proto/v1/features.proto\x12\x0csparsight.v1\x1a#sparsight_proto/v1/detections.proto\"\x8d\x01\n\rDeviceMessage\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x13.sparsight.v1.HelloH\x00\x12,\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x1b.sparsight.v1.FrameFeaturesH\x00\x12 \n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\x11.sparsight.v1.AckH\x00\x42\x06\n\x04kind\"\xbf\x01\n\x0c\x43loudMessage\x12(\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.sparsight.v1.WelcomeH\x00\x12+\n\x06result\x18\x02 \x01(\x0b\x32\x19.sparsight.v1.FrameResultH\x00\x12&\n\x06\x63redit\x18\x03 \x01(\x0b\x32\x14.sparsight.v1.CreditH\x00\x12(\n\x07refusal\x18\x04 \x01(\x0b\x32\x15.sparsight.v1.RefusalH\x00\x42\x06\n\x04kind\"w\n\x05Hello\x12\x14\n\x0cwire_version\x18\x01 \x01(\r\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x11\n\tbundle_id\x18\x04 \x01(\t\x12\x15\n\rcodec_version\x18\x05 \x01(\r\x12\x0f\n\x07streams\x18\x06 \x03(\t\"W\n\x07Welcome\x12\x14\n\x0cwire_version\x18\x01 \x01(\r\x12\x19\n\x11payload_bytes_max\x18\x02 \x01(\r\x12\x1b\n\x13thumbnail_bytes_max\x18\x03 \x01(\r\"s\n\tLetterbox\x12\x0f\n\x07\x66rame_h\x18\x01 \x01(\r\x12\x0f\n\x07\x66rame_w\x18\x02 \x01(\r\x12\x10\n\x08scaled_h\x18\x03 \x01(\r\x12\x10\n\x08scaled_w\x18\x04 \x01(\r\x12\x0f\n\x07input_h\x18\x05 \x01(\r\x12\x0f\n\x07input_w\x18\x06 \x01(\r\"\xd9\x01\n\tTelemetry\x12\x14\n\x07lat_deg\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07lon_deg\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05\x61lt_m\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x14\n\x07yaw_deg\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x16\n\tpitch_deg\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x15\n\x08roll_deg\x18\x06 \x01(\x01H\x05\x88\x01\x01\x42\n\n\x08_lat_degB\n\n\x08_lon_degB\x08\n\x06_alt_mB\n\n\x08_yaw_degB\x0c\n\n_pitch_degB\x0b\n\t_roll_deg\"\xe8\x01\n\rFrameFeatures\x12#\n\x03key\x18\x01 \x01(\x0b\x32\x16.sparsight.v1.FrameKey\x12\x0e\n\x06stream\x18\x02 \x01(\t\x12\x18\n\x10\x63\x61ptured_unix_ns\x18\x03 \x01(\x06\x12*\n\tletterbox\x18\x04 \x01(\x0b\x32\x17.sparsight.v1.Letterbox\x12\x0c\n\x04rate\x18\x05 \x01(\r\x12\x0f\n\x07payload\x18\x06 \x01(\x0c\x12*\n\ttelemetry\x18\x07 \x01(\x0b\x32\x17.sparsight.v1.Telemetry\x12\x11\n\tthumbnail\x18\x08 \x01(\x0c\"\"\n\x03\x41\x63k\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0c\n\x04seqs\x18\x02 \x03(\x04\"\'\n\x06\x43redit\x12\x0e\n\x06\x66rames\x18\x01 \x01(\x04\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\"^\n\x07Refusal\x12+\n\x06status\x18\x01 \x01(\x0e\x32\x1b.sparsight.v1.RefusalStatus\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\r*\xab\x02\n\rRefusalStatus\x12\x1e\n\x1aREFUSAL_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n\x1aREFUSAL_STATUS_BAD_MESSAGE\x10\x01\x12\x1f\n\x1bREFUSAL_STATUS_WIRE_VERSION\x10\x02\x12 \n\x1cREFUSAL_STATUS_CODEC_VERSION\x10\x03\x12!\n\x1dREFUSAL_STATUS_UNKNOWN_BUNDLE\x10\x04\x12\x1f\n\x1bREFUSAL_STATUS_WRONG_DEVICE\x10\x05\x12\x17\n\x13REFUSAL_STATUS_FULL\x10\x06\x12\x1d\n\x19REFUSAL_STATUS_GOING_AWAY\x10\x07\x12\x1b\n\x17REFUSAL_STATUS_REPLACED\x10\x08\x32\x92\x01\n\x07\x44\x65vices\x12\x45\n\x06Stream\x12\x1b.sparsight.v1.DeviceMessage\x1a\x1a.sparsight.v1.CloudMessage(\x01\x30\x01\x12@\n\x06\x44\x65tect\x12\x1b.sparsight.v1.FrameFeatures\x1a\x19.sparsight.v1.FrameResultb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!sparsight_proto/v1/features.proto\x12\x0csparsight.v1\x1a#sparsight_proto/v1/detections.proto\"\x8d\x01\n\rDeviceMessage\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x13.sparsight.v1.HelloH\x00\x12,\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x1b.sparsight.v1.FrameFeaturesH\x00\x12 \n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\x11.sparsight.v1.AckH\x00\x42\x06\n\x04kind\"\xbf\x01\n\x0c\x43loudMessage\x12(\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.sparsight.v1.WelcomeH\x00\x12+\n\x06result\x18\x02 \x01(\x0b\x32\x19.sparsight.v1.FrameResultH\x00\x12&\n\x06\x63redit\x18\x03 \x01(\x0b\x32\x14.sparsight.v1.CreditH\x00\x12(\n\x07refusal\x18\x04 \x01(\x0b\x32\x15.sparsight.v1.RefusalH\x00\x42\x06\n\x04kind\"w\n\x05Hello\x12\x14\n\x0cwire_version\x18\x01 \x01(\r\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x11\n\tbundle_id\x18\x04 \x01(\t\x12\x15\n\rcodec_version\x18\x05 \x01(\r\x12\x0f\n\x07streams\x18\x06 \x03(\t\"k\n\x07Welcome\x12\x14\n\x0cwire_version\x18\x01 \x01(\r\x12\x19\n\x11payload_bytes_max\x18\x02 \x01(\r\x12\x1b\n\x13thumbnail_bytes_max\x18\x03 \x01(\r\x12\x12\n\nreferences\x18\x04 \x01(\r\"s\n\tLetterbox\x12\x0f\n\x07\x66rame_h\x18\x01 \x01(\r\x12\x0f\n\x07\x66rame_w\x18\x02 \x01(\r\x12\x10\n\x08scaled_h\x18\x03 \x01(\r\x12\x10\n\x08scaled_w\x18\x04 \x01(\r\x12\x0f\n\x07input_h\x18\x05 \x01(\r\x12\x0f\n\x07input_w\x18\x06 \x01(\r\"\xd9\x01\n\tTelemetry\x12\x14\n\x07lat_deg\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07lon_deg\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05\x61lt_m\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x14\n\x07yaw_deg\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x16\n\tpitch_deg\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x15\n\x08roll_deg\x18\x06 \x01(\x01H\x05\x88\x01\x01\x42\n\n\x08_lat_degB\n\n\x08_lon_degB\x08\n\x06_alt_mB\n\n\x08_yaw_degB\x0c\n\n_pitch_degB\x0b\n\t_roll_deg\"\xa2\x02\n\rFrameFeatures\x12#\n\x03key\x18\x01 \x01(\x0b\x32\x16.sparsight.v1.FrameKey\x12\x0e\n\x06stream\x18\x02 \x01(\t\x12\x18\n\x10\x63\x61ptured_unix_ns\x18\x03 \x01(\x06\x12*\n\tletterbox\x18\x04 \x01(\x0b\x32\x17.sparsight.v1.Letterbox\x12\x0c\n\x04rate\x18\x05 \x01(\r\x12\x0f\n\x07payload\x18\x06 \x01(\x0c\x12*\n\ttelemetry\x18\x07 \x01(\x0b\x32\x17.sparsight.v1.Telemetry\x12\x11\n\tthumbnail\x18\x08 \x01(\x0c\x12\x0c\n\x04keep\x18\t \x01(\x08\x12*\n\treference\x18\n \x01(\x0b\x32\x17.sparsight.v1.Reference\"\'\n\tReference\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0b\n\x03seq\x18\x02 \x01(\x04\"\"\n\x03\x41\x63k\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0c\n\x04seqs\x18\x02 \x03(\x04\"\'\n\x06\x43redit\x12\x0e\n\x06\x66rames\x18\x01 \x01(\x04\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\"^\n\x07Refusal\x12+\n\x06status\x18\x01 \x01(\x0e\x32\x1b.sparsight.v1.RefusalStatus\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\r*\xab\x02\n\rRefusalStatus\x12\x1e\n\x1aREFUSAL_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n\x1aREFUSAL_STATUS_BAD_MESSAGE\x10\x01\x12\x1f\n\x1bREFUSAL_STATUS_WIRE_VERSION\x10\x02\x12 \n\x1cREFUSAL_STATUS_CODEC_VERSION\x10\x03\x12!\n\x1dREFUSAL_STATUS_UNKNOWN_BUNDLE\x10\x04\x12\x1f\n\x1bREFUSAL_STATUS_WRONG_DEVICE\x10\x05\x12\x17\n\x13REFUSAL_STATUS_FULL\x10\x06\x12\x1d\n\x19REFUSAL_STATUS_GOING_AWAY\x10\x07\x12\x1b\n\x17REFUSAL_STATUS_REPLACED\x10\x08\x32\x92\x01\n\x07\x44\x65vices\x12\x45\n\x06Stream\x12\x1b.sparsight.v1.DeviceMessage\x1a\x1a.sparsight.v1.CloudMessage(\x01\x30\x01\x12@\n\x06\x44\x65tect\x12\x1b.sparsight.v1.FrameFeatures\x1a\x19.sparsight.v1.FrameResultb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sparsight_proto.v1.features_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REFUSALSTATUS']._serialized_start=1382
-  _globals['_REFUSALSTATUS']._serialized_end=1681
+  _globals['_REFUSALSTATUS']._serialized_start=1501
+  _globals['_REFUSALSTATUS']._serialized_end=1800
   _globals['_DEVICEMESSAGE']._serialized_start=89
   _globals['_DEVICEMESSAGE']._serialized_end=230
   _globals['_CLOUDMESSAGE']._serialized_start=233
@@ -41,19 +41,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HELLO']._serialized_start=426
   _globals['_HELLO']._serialized_end=545
   _globals['_WELCOME']._serialized_start=547
-  _globals['_WELCOME']._serialized_end=634
-  _globals['_LETTERBOX']._serialized_start=636
-  _globals['_LETTERBOX']._serialized_end=751
-  _globals['_TELEMETRY']._serialized_start=754
-  _globals['_TELEMETRY']._serialized_end=971
-  _globals['_FRAMEFEATURES']._serialized_start=974
-  _globals['_FRAMEFEATURES']._serialized_end=1206
-  _globals['_ACK']._serialized_start=1208
-  _globals['_ACK']._serialized_end=1242
-  _globals['_CREDIT']._serialized_start=1244
-  _globals['_CREDIT']._serialized_end=1283
-  _globals['_REFUSAL']._serialized_start=1285
-  _globals['_REFUSAL']._serialized_end=1379
-  _globals['_DEVICES']._serialized_start=1684
-  _globals['_DEVICES']._serialized_end=1830
+  _globals['_WELCOME']._serialized_end=654
+  _globals['_LETTERBOX']._serialized_start=656
+  _globals['_LETTERBOX']._serialized_end=771
+  _globals['_TELEMETRY']._serialized_start=774
+  _globals['_TELEMETRY']._serialized_end=991
+  _globals['_FRAMEFEATURES']._serialized_start=994
+  _globals['_FRAMEFEATURES']._serialized_end=1284
+  _globals['_REFERENCE']._serialized_start=1286
+  _globals['_REFERENCE']._serialized_end=1325
+  _globals['_ACK']._serialized_start=1327
+  _globals['_ACK']._serialized_end=1361
+  _globals['_CREDIT']._serialized_start=1363
+  _globals['_CREDIT']._serialized_end=1402
+  _globals['_REFUSAL']._serialized_start=1404
+  _globals['_REFUSAL']._serialized_end=1498
+  _globals['_DEVICES']._serialized_start=1803
+  _globals['_DEVICES']._serialized_end=1949
 # @@protoc_insertion_point(module_scope)

@@ -204,21 +204,25 @@ class Welcome(_message.Message):
     WIRE_VERSION_FIELD_NUMBER: _builtins.int
     PAYLOAD_BYTES_MAX_FIELD_NUMBER: _builtins.int
     THUMBNAIL_BYTES_MAX_FIELD_NUMBER: _builtins.int
+    REFERENCES_FIELD_NUMBER: _builtins.int
     wire_version: _builtins.int
     payload_bytes_max: _builtins.int
     """a larger payload is refused"""
     thumbnail_bytes_max: _builtins.int
     """likewise; 0: don't send any"""
+    references: _builtins.int
+    """frames with `keep` that are kept, the latest; 0: send all whole"""
     def __init__(
         self,
         *,
         wire_version: _builtins.int = ...,
         payload_bytes_max: _builtins.int = ...,
         thumbnail_bytes_max: _builtins.int = ...,
+        references: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["payload_bytes_max", b"payload_bytes_max", "thumbnail_bytes_max", b"thumbnail_bytes_max", "wire_version", b"wire_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payload_bytes_max", b"payload_bytes_max", "references", b"references", "thumbnail_bytes_max", b"thumbnail_bytes_max", "wire_version", b"wire_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -340,15 +344,19 @@ class FrameFeatures(_message.Message):
     PAYLOAD_FIELD_NUMBER: _builtins.int
     TELEMETRY_FIELD_NUMBER: _builtins.int
     THUMBNAIL_FIELD_NUMBER: _builtins.int
+    KEEP_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
     stream: _builtins.str
     """which source; of this boot's frames one of Hello's"""
     captured_unix_ns: _builtins.int
     rate: _builtins.int
     """index of the codec's quality level"""
     payload: _builtins.bytes
-    """the codec's; names its bundle and holds the patch list"""
+    """the codec's; whole, or a delta to the reference's"""
     thumbnail: _builtins.bytes
     """a JPEG for people; empty: none"""
+    keep: _builtins.bool
+    """later frames may be told against this one"""
     @_builtins.property
     def key(self) -> _detections_pb2.FrameKey: ...
     @_builtins.property
@@ -356,6 +364,10 @@ class FrameFeatures(_message.Message):
     @_builtins.property
     def telemetry(self) -> Global___Telemetry:
         """absent: none"""
+
+    @_builtins.property
+    def reference(self) -> Global___Reference:
+        """absent: the payload is whole"""
 
     def __init__(
         self,
@@ -368,14 +380,42 @@ class FrameFeatures(_message.Message):
         payload: _builtins.bytes = ...,
         telemetry: Global___Telemetry | None = ...,
         thumbnail: _builtins.bytes = ...,
+        keep: _builtins.bool = ...,
+        reference: Global___Reference | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "letterbox", b"letterbox", "telemetry", b"telemetry"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "letterbox", b"letterbox", "reference", b"reference", "telemetry", b"telemetry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["captured_unix_ns", b"captured_unix_ns", "key", b"key", "letterbox", b"letterbox", "payload", b"payload", "rate", b"rate", "stream", b"stream", "telemetry", b"telemetry", "thumbnail", b"thumbnail"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["captured_unix_ns", b"captured_unix_ns", "keep", b"keep", "key", b"key", "letterbox", b"letterbox", "payload", b"payload", "rate", b"rate", "reference", b"reference", "stream", b"stream", "telemetry", b"telemetry", "thumbnail", b"thumbnail"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FrameFeatures: _TypeAlias = FrameFeatures  # noqa: Y015
+
+@_typing.final
+class Reference(_message.Message):
+    """A frame of the same device that was sent with `keep` before, on the same stream. References are
+    gone when the stream ends.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    seq: _builtins.int
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.int = ...,
+        seq: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reference: _TypeAlias = Reference  # noqa: Y015
 
 @_typing.final
 class Ack(_message.Message):

@@ -53,7 +53,7 @@ class ToldCells:
         latents: Int8[np.ndarray, "n k"],
         context: Context,
         starts: Int32[np.ndarray, "t s"],
-    ) -> tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " m"]]:
+    ) -> tuple[Int16[np.ndarray, " m"], Int16[np.ndarray, " m"]]:
         """What the coder has to push for their latents.
 
         Args:
@@ -64,7 +64,7 @@ class ToldCells:
         Returns:
             Symbols, and the table of each.
         """
-        symbols, rows = np.empty((2, 2 * latents.size), np.int64)
+        symbols, rows = np.empty((2, 2 * latents.size), np.int16)
         count = as_symbols(
             np.ascontiguousarray(latents),
             *(self.near, self.zones),
@@ -136,8 +136,8 @@ def as_symbols(
     units: UInt8[np.ndarray, "zones k"],
     inverse: Int64[np.ndarray, "zones k"],
     starts: Int32[np.ndarray, "t s"],
-    symbols: Int64[np.ndarray, " m"],
-    rows: Int64[np.ndarray, " m"],
+    symbols: Int16[np.ndarray, " m"],
+    rows: Int16[np.ndarray, " m"],
 ) -> int:
     """`ToldCells.symbols`, with fields of cells and context one by one; returns how many."""
     count, channels = latents.shape

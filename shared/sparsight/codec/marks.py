@@ -44,6 +44,8 @@ def count_marks(
 def pull_marks(
     words: UInt16[np.ndarray, " w"],
     states: Int64[np.ndarray, " 2"],
+    at: int,
+    turn: int,
     union: Bool[np.ndarray, "h w"],
     starts: Int32[np.ndarray, "t s"],
     slots: UInt8[np.ndarray, "t 256"],
@@ -54,15 +56,16 @@ def pull_marks(
     Args:
         words: Coded words.
         states: The two states; left as they are after the last mark.
-        union: Cells under a patch.
+        at: Index of the next word.
+        turn: Number of symbols decoded before these.
+        union: Cells to decode.
         starts: Sums of frequencies before each symbol; the tables of marks come first.
         slots: Symbol of every 64th slot.
-        marks: Filled; false everywhere before.
+        marks: Filled there; what it holds elsewhere tells of those, too.
 
     Returns:
         Index of the next word; -1 if there were too few.
     """
-    at, turn = 0, 0
     height, width = union.shape
     for y in range(height):
         for x in range(width):

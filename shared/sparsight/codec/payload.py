@@ -21,15 +21,26 @@ states that a coder starts with, so a decoder notices damage that the checksum w
 from __future__ import annotations
 
 import struct
-import zlib
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Int8, Int32, Int64, UInt8
+from jaxtyping import Bool, Int8, Int16, Int32, UInt8
 
 from sparsight.codec.latents import ToldCells
 from sparsight.codec.marks import contexts, pull_marks
-from sparsight.codec.rans import LOWEST, push
+from sparsight.codec.parts import (
+    CHECK_BYTES,
+    Words,
+    coded_part,
+    fields_of,
+    leb128,
+    read_fields,
+    read_number,
+    read_words,
+    require_check,
+    require_end,
+    with_check,
+)
 from sparsight.codec.tables import Tables
 from sparsight.codec.zones import HALO_MAX, UNTOLD, zones_of
 from sparsight.errors import PayloadError, UsageError
@@ -40,8 +51,6 @@ MAGIC = b"SPYL"
 VERSION = 3
 BUNDLE_BYTES = 8
 _HEAD = struct.Struct("<4sB8sBBHHBB")
-_STATES = struct.Struct("<II")
-_CHECK = struct.Struct("<I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +111,8 @@ class Header:
         grid_hw: Height and width of the P3 map, in cells.
         patch_hw: Height and width of a patch, in cells.
         patches: How many there are.
-        words: Coded words.
         fields_at: Where the list of patches begins.
-        words_at: Where the coded part begins.
+        words: The coded part; none without patches.
     """
 
     bundle_prefix: str
@@ -113,9 +121,8 @@ class Header:
     grid_hw: tuple[int, int]
     patch_hw: tuple[int, int]
     patches: int
-    words: int
     fields_at: int
-    words_at: int
+    words: Words
 
 
 def encode(frame: CodedFrame, tables: Tables, bundle_id: str) -> bytes:
@@ -130,9 +137,8 @@ def encode(frame: CodedFrame, tables: Tables, bundle_id: str) -> bytes:
         UsageError: The frame doesn't fit itself, the tables or what readers put up with, or the id
             is none.
     """
-    _require_sound(frame, tables)
-    fields = frame.origins_yx.astype(np.int64) // ALIGN_CELLS
-    flat = fields[:, 0] * (frame.grid_hw[1] // ALIGN_CELLS) + fields[:, 1]
+    union, zones = _require_sound(frame, tables)
+    flat = fields_of(frame.origins_yx, frame.grid_hw)
     parts = [
         _HEAD.pack(
             MAGIC,
@@ -142,26 +148,15 @@ def encode(frame: CodedFrame, tables: Tables, bundle_id: str) -> bytes:
             frame.halo,
             *(side // ALIGN_CELLS for side in (*frame.grid_hw, *frame.patch_hw)),
         ),
-        _leb128([len(flat), *flat.tolist()]),
+        leb128([len(flat), *flat]),
+        coded_part(*_symbols(frame, tables, union, zones), tables.coder) if flat else leb128([0]),
     ]
-    if len(flat):
-        symbols, rows = coded_symbols(frame, tables)
-        words, states = np.empty(len(rows), np.uint16), np.zeros(2, np.int64)
-        at = push(symbols, rows, tables.coder.starts, words, states)
-        parts += [
-            _leb128([len(words) - at]),
-            _STATES.pack(*states.tolist()),
-            words[at:].astype("<u2").tobytes(),
-        ]
-    else:
-        parts.append(_leb128([0]))
-    body = b"".join(parts)
-    return body + _CHECK.pack(zlib.crc32(body))
+    return with_check(b"".join(parts))
 
 
 def coded_symbols(
     frame: CodedFrame, tables: Tables
-) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+) -> tuple[Int16[np.ndarray, " n"], Int16[np.ndarray, " n"]]:
     """What the entropy coder is given of a sound frame.
 
     Args:
@@ -171,12 +166,7 @@ def coded_symbols(
     Returns:
         Symbols, those of marks first, and the table of each.
     """
-    union, cells = frame.union(), ToldCells.of(frame.zones())
-    symbols, rows = cells.symbols(frame.latents.T, tables.context(frame.rate), tables.coder.starts)
-    return (
-        np.concatenate((frame.marks[union].astype(np.int64), symbols)),
-        np.concatenate((contexts(frame.marks)[union], rows)),
-    )
+    return _symbols(frame, tables, frame.union(), frame.zones())
 
 
 def peek(data: bytes, limits: PayloadLimits | None = None) -> Header:
@@ -188,7 +178,7 @@ def peek(data: bytes, limits: PayloadLimits | None = None) -> Header:
     limits = limits or PayloadLimits()
     if len(data) > limits.bytes_max:
         raise PayloadError(f"payload: at most {limits.bytes_max} bytes, got {len(data)}")
-    if len(data) < _HEAD.size + 2 + _CHECK.size:
+    if len(data) < _HEAD.size + 2 + CHECK_BYTES:
         raise PayloadError(f"payload: {len(data)} bytes are too few for any; it was cut")
     magic, version, prefix, rate, halo, gh, gw, ph, pw = _HEAD.unpack_from(data)
     if magic != MAGIC:
@@ -197,8 +187,7 @@ def peek(data: bytes, limits: PayloadLimits | None = None) -> Header:
         raise PayloadError(
             f"payload: version {version}, this program reads {VERSION}; update the older side"
         )
-    if zlib.crc32(memoryview(data)[: -_CHECK.size]) != _CHECK.unpack_from(data, len(data) - 4)[0]:
-        raise PayloadError("payload: its checksum does not match; it was damaged on the way")
+    require_check(data)
     if halo > HALO_MAX:
         raise PayloadError(f"payload: a halo of 0 to {HALO_MAX} marks, got {halo}")
     grid, patch = (gh * ALIGN_CELLS, gw * ALIGN_CELLS), (ph * ALIGN_CELLS, pw * ALIGN_CELLS)
@@ -208,24 +197,21 @@ def peek(data: bytes, limits: PayloadLimits | None = None) -> Header:
         )
     if 0 in patch:
         raise PayloadError(f"payload: patches of at least a cell, got {patch[0]}x{patch[1]}")
-    end = len(data) - _CHECK.size
-    patches, fields_at = _number(data, _HEAD.size, end)
+    end = len(data) - CHECK_BYTES
+    patches, fields_at = read_number(data, _HEAD.size, end)
     most = min(limits.patches_max, gh * gw)
     if patches > most:
         raise PayloadError(f"payload: at most {most} patches on this map, got {patches}")
-    at = fields_at
-    for _ in range(patches):
-        field, at = _number(data, at, end)
-        if field >= gh * gw:
-            raise PayloadError(f"payload: patch outside the frame, field {field} of {gh * gw}")
-    words, at = _number(data, at, end)
-    wanted = at + (_STATES.size + 2 * words if patches else 0)
-    if wanted != end or (words and not patches):
-        raise PayloadError(
-            f"payload: {words} words and {patches} patches make {wanted + _CHECK.size} bytes, "
-            f"got {len(data)}"
-        )
-    return Header(prefix.hex(), rate, halo, grid, patch, patches, words, fields_at, at)
+    _, at = read_fields(data, fields_at, end, patches, grid)
+    if patches:
+        words = read_words(data, at, end)
+    else:
+        words = Words(*read_number(data, at, end))
+        if words.count or words.at != end:
+            raise PayloadError(
+                f"payload: no patches, but {words.count} words, in {len(data)} bytes"
+            )
+    return Header(prefix.hex(), rate, halo, grid, patch, patches, fields_at, words)
 
 
 def decode(data: bytes, tables: Tables, limits: PayloadLimits | None = None) -> CodedFrame:
@@ -242,46 +228,49 @@ def decode(data: bytes, tables: Tables, limits: PayloadLimits | None = None) -> 
     head = peek(data, limits)
     if head.rate >= tables.rates:
         raise PayloadError(f"payload: rate {head.rate}, the bundle has {tables.rates}")
-    at, wide = head.fields_at, head.grid_hw[1] // ALIGN_CELLS
-    flat = np.empty(head.patches, np.int64)
-    for i in range(head.patches):
-        flat[i], at = _number(data, at, len(data))
-    if len(np.unique(flat)) != len(flat):
-        raise PayloadError("payload: the same patch twice")
-    origins = np.stack((flat // wide, flat % wide), 1).astype(np.int32) * ALIGN_CELLS
+    origins, _ = read_fields(data, head.fields_at, len(data), head.patches, head.grid_hw)
     none = np.zeros((tables.channels, 0), np.int8)
     marks = np.zeros(head.grid_hw, np.bool_)
     frame = CodedFrame(head.rate, head.halo, head.grid_hw, head.patch_hw, origins, marks, none)
     if not head.patches:
         return frame
-    return replace(frame, latents=_coded(data, head, tables, frame))
+    return replace(frame, latents=_coded(data, head.words, tables, frame))
 
 
 def _coded(
-    data: bytes,
-    head: Header,
-    tables: Tables,
-    frame: CodedFrame,
+    data: bytes, part: Words, tables: Tables, frame: CodedFrame
 ) -> Int8[np.ndarray, "k n16"]:
     """The coded part: fills the marks of a frame, returns its latents."""
-    states = np.array(_STATES.unpack_from(data, head.words_at), np.int64)
-    if (states < LOWEST).any():
-        raise PayloadError("payload: states that no coder ends in; it was damaged or made up")
-    words = np.frombuffer(data, "<u2", head.words, head.words_at + _STATES.size).astype(np.uint16)
-    union, coder, context = frame.union(), tables.coder, tables.context(head.rate)
-    at = pull_marks(words, states, union, coder.starts, coder.slots, frame.marks)
+    words, states = part.read(data)
+    union, coder, context = frame.union(), tables.coder, tables.context(frame.rate)
+    at = pull_marks(words, states, 0, 0, union, coder.starts, coder.slots, frame.marks)
     latents = np.zeros((0, tables.channels), np.int8)
     if at >= 0:
         cells = ToldCells.of(frame.zones())
         latents = np.zeros((len(cells.zones), tables.channels), np.int8)
         at = cells.pull(words, states, at, int(union.sum()), context, coder, latents)
-    if at != len(words) or (states != LOWEST).any():
-        raise PayloadError("payload: the coded part does not end where it should; it was damaged")
+    require_end(at, words, states)
     return np.ascontiguousarray(latents.T)
 
 
-def _require_sound(frame: CodedFrame, tables: Tables) -> None:
-    """Refuse a frame that can't be coded."""
+def _symbols(
+    frame: CodedFrame,
+    tables: Tables,
+    union: Bool[np.ndarray, "gh gw"],
+    zones: UInt8[np.ndarray, "h16 w16"],
+) -> tuple[Int16[np.ndarray, " n"], Int16[np.ndarray, " n"]]:
+    context, starts = tables.context(frame.rate), tables.coder.starts
+    symbols, rows = ToldCells.of(zones).symbols(frame.latents.T, context, starts)
+    return (
+        np.concatenate((frame.marks[union].astype(np.int16), symbols)),
+        np.concatenate((contexts(frame.marks)[union].astype(np.int16), rows)),
+    )
+
+
+def _require_sound(
+    frame: CodedFrame, tables: Tables
+) -> tuple[Bool[np.ndarray, "gh gw"], UInt8[np.ndarray, "h16 w16"]]:
+    """Refuse a frame that can't be coded; its union and zones if it can."""
     tables.context(frame.rate)  # refuses what is no rate
     if not 0 <= frame.halo <= HALO_MAX:
         raise UsageError(f"payload: a halo of 0 to {HALO_MAX} marks, got {frame.halo}")
@@ -304,12 +293,14 @@ def _require_sound(frame: CodedFrame, tables: Tables) -> None:
     union = frame.union()
     if frame.marks.shape != union.shape or (frame.marks & ~union).any():
         raise UsageError("payload: marks lie inside the patches, on a map of the same size")
-    cells = int((frame.zones() != UNTOLD).sum())
+    zones = zones_of(frame.marks, union, frame.halo)
+    cells = int((zones != UNTOLD).sum())
     if frame.latents.shape != (tables.channels, cells):
         raise UsageError(
             f"payload: expected latents of {tables.channels} channels and {cells} cells, "
             f"got {list(frame.latents.shape)}"
         )
+    return union, zones
 
 
 def _prefix(bundle_id: str) -> bytes:
@@ -322,27 +313,3 @@ def _prefix(bundle_id: str) -> bytes:
             f"bundle id: expected at least {2 * BUNDLE_BYTES} hex digits, got {bundle_id!r}"
         )
     return prefix
-
-
-def _leb128(numbers: list[int]) -> bytes:
-    out = bytearray()
-    for number in numbers:
-        while number > 0x7F:
-            out.append(0x80 | number & 0x7F)
-            number >>= 7
-        out.append(number)
-    return bytes(out)
-
-
-def _number(data: bytes, at: int, end: int) -> tuple[int, int]:
-    """One LEB128 number of at most 32 bits, and what follows it."""
-    value = 0
-    for shift in range(0, 35, 7):
-        if at >= end:
-            raise PayloadError("payload: it ends inside a number; it was cut")
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise PayloadError("payload: a number of more than 32 bits")

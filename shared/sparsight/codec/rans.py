@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-from jaxtyping import Int32, Int64, UInt8, UInt16
+from jaxtyping import Int, Int32, Int64, UInt8, UInt16
 
 PROBABILITY_BITS = 14
 TOTAL = 1 << PROBABILITY_BITS
@@ -29,8 +29,8 @@ WAYS = 2
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def push(
-    symbols: Int64[np.ndarray, " n"],
-    rows: Int64[np.ndarray, " n"],
+    symbols: Int[np.ndarray, " n"],
+    rows: Int[np.ndarray, " n"],
     starts: Int32[np.ndarray, "t s"],
     words: UInt16[np.ndarray, " cap"],
     states: Int64[np.ndarray, " 2"],

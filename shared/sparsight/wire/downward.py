@@ -44,6 +44,7 @@ def pack_cloud_message(message: CloudMessage) -> bytes:
                     wire_version=message.wire_version,
                     payload_bytes_max=message.payload_bytes_max,
                     thumbnail_bytes_max=message.thumbnail_bytes_max,
+                    references=message.references,
                 )
             )
         case Refusal():
@@ -74,6 +75,7 @@ def unpack_cloud_message(data: bytes) -> CloudMessage:
         return Welcome(
             payload_bytes_max=welcome.payload_bytes_max,
             thumbnail_bytes_max=welcome.thumbnail_bytes_max,
+            references=welcome.references,
             wire_version=welcome.wire_version,
         )
     refusal = parse(features_pb2.Refusal, body)

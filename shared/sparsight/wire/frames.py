@@ -3,7 +3,8 @@
     FrameFeatures = key, stream, capture time, letterbox, rate, payload (the codec's bytes)
                     and, if there are any: telemetry, thumbnail
 
-The payload is opaque here; it names its bundle and holds the list of its patches.
+The payload is opaque here: it names its bundle and holds the list of its patches, or it is a delta
+(`sparsight.codec.reuse`) to that of another frame, the reference.
 """
 
 from __future__ import annotations
@@ -84,9 +85,12 @@ class FrameFeatures:
         payload: The codec's bytes, at most `PAYLOAD_BYTES_MAX`.
         telemetry: Where the camera was, if that is known.
         thumbnail: A JPEG for people, at most `THUMBNAIL_BYTES_MAX`; empty for none.
+        keep: Later frames of this stream may be told against this one.
+        reference: The frame that this one is told against; None if its payload is whole.
 
     Raises:
-        WireError: A part is out of its range, or the letterbox is none.
+        WireError: A part is out of its range, the letterbox is none, or the reference is this very
+            frame or another device's.
     """
 
     key: FrameKey
@@ -97,6 +101,8 @@ class FrameFeatures:
     payload: bytes
     telemetry: Telemetry | None = None
     thumbnail: bytes = b""
+    keep: bool = False
+    reference: FrameKey | None = None
 
     def __post_init__(self) -> None:
         require_name("stream", self.stream)
@@ -105,6 +111,12 @@ class FrameFeatures:
         require_size("payload", len(self.payload), PAYLOAD_BYTES_MAX)
         require_size("thumbnail", len(self.thumbnail), THUMBNAIL_BYTES_MAX)
         _require_letterbox(self.letterbox)
+        if self.reference is not None and (
+            self.reference == self.key or self.reference.device != self.key.device
+        ):
+            raise WireError(
+                f"reference: expected another frame of {self.key.device}, got {self.reference}"
+            )
 
     @property
     def cost_bytes(self) -> int:

@@ -5,7 +5,7 @@
 What a device does next depends on the status alone:
 
     done   OK REFUSED BAD_PAYLOAD BAD_PATCHES WRONG_DEVICE ALREADY_DONE   drop the frame, and ack it
-    again  UNAVAILABLE OVER_CREDIT                                        send the same frame later
+    again  UNAVAILABLE OVER_CREDIT NO_REFERENCE                           send the same frame later
     held   UNKNOWN_BUNDLE CODEC_VERSION                                   not before an update
 
 A value that exists is a value that may travel: every bound is checked when it is made.
@@ -42,11 +42,16 @@ class FrameStatus(Enum):
     WRONG_DEVICE = detections_pb2.FRAME_STATUS_WRONG_DEVICE
     OVER_CREDIT = detections_pb2.FRAME_STATUS_OVER_CREDIT
     ALREADY_DONE = detections_pb2.FRAME_STATUS_ALREADY_DONE
+    NO_REFERENCE = detections_pb2.FRAME_STATUS_NO_REFERENCE
 
     @property
     def again(self) -> bool:
         """Whether the same frame will be taken later."""
-        return self in (FrameStatus.UNAVAILABLE, FrameStatus.OVER_CREDIT)
+        return self in (
+            FrameStatus.UNAVAILABLE,
+            FrameStatus.OVER_CREDIT,
+            FrameStatus.NO_REFERENCE,
+        )
 
     @property
     def held(self) -> bool:

@@ -103,6 +103,7 @@ class Welcome:
     Attributes:
         payload_bytes_max: A larger payload is refused.
         thumbnail_bytes_max: Likewise; 0 for none at all.
+        references: Frames with `keep` that the cloud keeps on this stream, the latest; 0 for none.
         wire_version: The cloud's.
 
     Raises:
@@ -111,11 +112,13 @@ class Welcome:
 
     payload_bytes_max: int = PAYLOAD_BYTES_MAX
     thumbnail_bytes_max: int = THUMBNAIL_BYTES_MAX
+    references: int = 0
     wire_version: int = WIRE_VERSION
 
     def __post_init__(self) -> None:
         require_range("payload_bytes_max", self.payload_bytes_max, 1, PAYLOAD_BYTES_MAX)
         require_range("thumbnail_bytes_max", self.thumbnail_bytes_max, 0, THUMBNAIL_BYTES_MAX)
+        require_range("references", self.references, 0, UINT32_MAX)
         require_range("wire_version", self.wire_version, 1, UINT32_MAX)
 
 

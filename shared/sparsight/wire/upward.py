@@ -127,7 +127,11 @@ def _frame_message(frame: FrameFeatures) -> features_pb2.FrameFeatures:
         rate=frame.rate,
         payload=frame.payload,
         thumbnail=frame.thumbnail,
+        keep=frame.keep,
     )
+    if (reference := frame.reference) is not None:
+        message.reference.epoch, message.reference.seq = reference.epoch, reference.seq
+        message.reference.SetInParent()
     if frame.telemetry is not None:
         known = {name: getattr(frame.telemetry, name) for name in _TELEMETRY}
         message.telemetry.CopyFrom(features_pb2.Telemetry(**known))
@@ -141,6 +145,9 @@ def _frame_value(message: features_pb2.FrameFeatures, key: FrameKey) -> FrameFea
         sent = message.telemetry
         known = {name: getattr(sent, name) for name in _TELEMETRY if sent.HasField(name)}
         telemetry = Telemetry(**known)
+    reference = None
+    if message.HasField("reference"):
+        reference = FrameKey(key.device, message.reference.epoch, message.reference.seq)
     return FrameFeatures(
         key=key,
         stream=message.stream,
@@ -152,4 +159,6 @@ def _frame_value(message: features_pb2.FrameFeatures, key: FrameKey) -> FrameFea
         payload=message.payload,
         telemetry=telemetry,
         thumbnail=message.thumbnail,
+        keep=message.keep,
+        reference=reference,
     )

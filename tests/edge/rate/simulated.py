@@ -10,6 +10,7 @@ from itertools import pairwise
 from sparsight_edge.rate.ladder import MESSAGE_BYTES, Choice, RateLimits
 from sparsight_edge.rate.pilot import Pilot
 from sparsight_edge.spool.spool import SpoolStats
+from sparsight_edge.uplink.ledger import UplinkStats
 
 SIZES = (29_000.0, 20_000.0, 13_000.0, 8_000.0, 4_700.0)
 """What the bundle says of its rates."""
@@ -44,7 +45,7 @@ class Simulated:
 
     def __post_init__(self) -> None:
         self.now_s = 0.0
-        self.pilot = Pilot.adaptive(
+        self.pilot = Pilot.following(
             self.limits,
             SIZES,
             len(SIZES),
@@ -83,7 +84,7 @@ class Simulated:
                 stats = SpoolStats(
                     waiting=len(queue), taken=len(flying), oldest_age_s=now_s - oldest
                 )
-                self.pilot.look(stats, int(answered))
+                self.pilot.look(stats, UplinkStats(answered_bytes=int(answered)))
                 self.ages.append(now_s - oldest)
                 self.choices.append(self.pilot.choice())
         return self

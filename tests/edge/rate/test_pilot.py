@@ -12,6 +12,7 @@ from sparsight.errors import UsageError
 from sparsight_edge.rate.ladder import Choice, RateLimits
 from sparsight_edge.rate.pilot import Pilot
 from sparsight_edge.spool.spool import SpoolStats
+from sparsight_edge.uplink.ledger import UplinkStats
 
 from .simulated import SIZES, Simulated
 
@@ -27,7 +28,7 @@ def test_a_fixed_rate_is_never_touched() -> None:
     for _ in range(100):
         assert pilot.take() and pilot.choice() == Choice(3)
         pilot.coded(Choice(3), 10, 1000)
-        pilot.look(SpoolStats(waiting=1000, oldest_age_s=1e6), 0)
+        pilot.look(SpoolStats(waiting=1000, oldest_age_s=1e6), UplinkStats())
     stats = pilot.stats()
     assert (stats.rate, stats.every, stats.skipped, stats.adaptive) == (3, 1, 0, False)
 
@@ -130,12 +131,15 @@ def test_limits_may_change_while_it_runs() -> None:
 
 def test_frames_that_are_held_are_not_what_waits() -> None:
     now_s = 0.0
-    pilot = Pilot.adaptive(RateLimits(), SIZES, 5, 2, may_skip=True, clock=lambda: now_s)
+    pilot = Pilot.following(RateLimits(), SIZES, 5, 2, may_skip=True, clock=lambda: now_s)
     for i in range(200):
         now_s = i / 4
         pilot.take()
         pilot.coded(pilot.choice(), 10, 5000)
-        pilot.look(SpoolStats(waiting=0, taken=1, held=3, oldest_age_s=1000 + now_s), 1000 * i)
+        pilot.look(
+            SpoolStats(waiting=0, taken=1, held=3, oldest_age_s=1000 + now_s),
+            UplinkStats(answered_bytes=1000 * i),
+        )
     assert pilot.stats().rate < 2 and pilot.stats().queue_age_s < 1
 
 

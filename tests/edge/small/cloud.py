@@ -5,14 +5,15 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import grpc
 import numpy as np
 
+from sparsight.codec.chain import join
 from sparsight.detections import Detections
 from sparsight.wire import (
     STREAM_METHOD,
@@ -52,6 +53,8 @@ class Rules:
     credit_bytes: int = 1 << 20
     payload_bytes_max: int = 1 << 20
     retry_after_ms: int = 0
+    references: int = 2
+    forgets: bool = False
     mute: bool = False
     refusal: Refusal | None = None
     abort: tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]] | None = None
@@ -72,6 +75,7 @@ class SmallCloud:
         hellos: What was said first, stream by stream.
         wrong: What a device may not do.
         most_unanswered: The most frames that were on their way at once.
+        deltas: Frames that came as deltas to others.
     """
 
     rules: Rules = field(default_factory=Rules)
@@ -84,6 +88,7 @@ class SmallCloud:
     hellos: list[Hello] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     most_unanswered: int = 0
+    deltas: int = 0
 
     def __post_init__(self) -> None:
         self._server: grpc.Server | None = None
@@ -153,6 +158,7 @@ class _Session:
         self.hello: Hello | None = None
         self.frames = self.cost_bytes = self.answered_frames = self.answered_bytes = 0
         self.granted = Credit(0, 0)
+        self.kept: OrderedDict[FrameKey, bytes] = OrderedDict()
 
     def read(self, requests: Iterator[bytes]) -> None:
         try:
@@ -178,7 +184,9 @@ class _Session:
                 if rules.refusal.status is not RefusalStatus.BAD_MESSAGE:
                     self.out.put(None)
                 return
-            self.out.put(Welcome(payload_bytes_max=rules.payload_bytes_max))
+            self.out.put(
+                Welcome(payload_bytes_max=rules.payload_bytes_max, references=rules.references)
+            )
             self._grant()
         elif self.hello is None:
             cloud.wrong.append("no greeting")
@@ -206,11 +214,14 @@ class _Session:
         cloud.most_unanswered = max(cloud.most_unanswered, unanswered)
         if rules.mute:
             return
+        readable = self._readable(frame)
         status = rules.decide(frame, cloud.arrivals[frame.key])
+        if readable is None:
+            status = FrameStatus.NO_REFERENCE
         if status.done:
             cloud.done_answers[frame.key] += 1
-            if status is FrameStatus.OK:
-                cloud.committed.setdefault(frame.key, frame)
+            if status is FrameStatus.OK and readable is not None:
+                cloud.committed.setdefault(frame.key, readable)
         ok = status is FrameStatus.OK
         self.out.put(
             FrameResult(
@@ -225,6 +236,26 @@ class _Session:
         self.answered_frames += 1
         self.answered_bytes += frame.cost_bytes
         self._grant()
+
+    def _readable(self, frame: FrameFeatures) -> FrameFeatures | None:
+        """The frame with what it is told against; None if that is not here."""
+        references = self.cloud.rules.references
+        if (frame.keep or frame.reference) and not references:
+            self.cloud.wrong.append("spoke of references without having been asked to")
+        if self.cloud.rules.forgets:
+            self.kept.clear()
+        payload = frame.payload
+        if frame.reference is not None:
+            self.cloud.deltas += 1
+            if frame.reference not in self.kept:
+                return None
+            payload = join(self.kept[frame.reference], payload)
+        if frame.keep:
+            self.kept[frame.key] = payload
+            self.kept.move_to_end(frame.key)
+            while len(self.kept) > references:
+                self.kept.popitem(last=False)
+        return replace(frame, payload=payload, reference=None, keep=False)
 
     def _grant(self) -> None:
         rules = self.cloud.rules

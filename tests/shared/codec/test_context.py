@@ -83,7 +83,9 @@ def rows_of(net: Context, latents: Int8[np.ndarray, "n k"], cells: ToldCells) ->
     symbols, rows = cells.symbols(latents, net, starts)
     assert (rows >= BANK_ROW).all()
     shape = latents.shape
-    out: list[list[int]] = (rows.reshape(shape) * 1000 + symbols.reshape(shape)).tolist()
+    out: list[list[int]] = (
+        rows.reshape(shape).astype(int) * 1000 + symbols.reshape(shape)
+    ).tolist()
     return out
 
 

@@ -87,7 +87,7 @@ def flipped_and_sealed(rng: np.random.Generator, data: bytes) -> bytes:
 
 
 def flipped_in_the_coded_part(rng: np.random.Generator, data: bytes) -> bytes:
-    at = peek(data).words_at
+    at = peek(data).words.at
     return sealed(data[:at] + (flipped(rng, data[at:-4]) if at < len(data) - 4 else b""))
 
 
@@ -164,8 +164,8 @@ def declared() -> Iterator[tuple[bytes, str]]:
     yield head() + b"\xff" * 20, "a number of more than 32 bits"
     yield head() + b"\1" + leb128(24) + b"\0", "patch outside the frame, field 24 of 24"
     yield head() + b"\2\5\5\0" + b"\0\0\1\0" * 2, "the same patch twice"
-    yield head() + b"\1\5" + leb128(2**32 - 1) + b"\0" * 8, "4294967295 words and 1 patches"
-    yield head() + b"\0" + leb128(2**31), "2147483648 words and 0 patches"
+    yield head() + b"\1\5" + leb128(2**32 - 1) + b"\0" * 8, "4294967295 words make"
+    yield head() + b"\0" + leb128(2**31), "no patches, but 2147483648 words"
     yield head() + b"\1\5", "ends inside a number"
     yield head() + b"\1\5\0" + bytes(8), "states that no coder ends in"
     yield head() + b"\1\5\0" + b"\xff" * 8, "does not end where it should"

@@ -29,7 +29,7 @@ def test_what_is_coded_comes_back(data: st.DataObject, shape: tuple[int, int]) -
     words, states = np.empty(len(rows), np.uint16), np.zeros(2, np.int64)
     at = push(marks[union].astype(np.int64), rows, coder.starts, words, states)
     out = np.zeros(shape, np.bool_)
-    end = pull_marks(words[at:], states, union, coder.starts, coder.slots, out)
+    end = pull_marks(words[at:], states, 0, 0, union, coder.starts, coder.slots, out)
     assert end == len(words) - at
     assert states.tolist() == [LOWEST, LOWEST]
     np.testing.assert_array_equal(out, marks)
@@ -78,4 +78,4 @@ def test_too_few_words_are_noticed() -> None:
     for few in (words[:0], words[at:-1]):
         out = np.zeros_like(marks)
         start = states.copy()
-        assert pull_marks(few, start, everywhere, coder.starts, coder.slots, out) == -1
+        assert pull_marks(few, start, 0, 0, everywhere, coder.starts, coder.slots, out) == -1

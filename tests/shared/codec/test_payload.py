@@ -85,13 +85,12 @@ def test_a_payload_says_what_it_is_before_it_is_decoded() -> None:
         grid_hw=(32, 48),
         patch_hw=(12, 12),
         patches=4,
-        words=head.words,
         fields_at=22,
-        words_at=head.words_at,
+        words=head.words,
     )
     # The list of patches, a byte each on this map; the words' number; states, words, checksum.
-    assert head.words_at == 22 + 4 + 2
-    assert len(data) == head.words_at + 8 + 2 * head.words + 4
+    assert head.words.at == 22 + 4 + 2
+    assert len(data) == head.words.at + 8 + 2 * head.words.count + 4
 
 
 @pytest.mark.parametrize("rate", [0, 1, 2, 3])
@@ -105,10 +104,10 @@ def test_a_payload_is_within_a_percent_of_its_entropy(rate: int) -> None:
     bits = -np.log2((starts[rows, symbols + 1] - starts[rows, symbols]) / TOTAL).sum()
     data = encode(frame, tables, BUNDLE)
     head = peek(data)
-    list_bytes = head.words_at - head.fields_at
+    list_bytes = head.words.at - head.fields_at
     assert 0.25 < union.mean() < 0.4
     assert len(symbols) < 1.001 * (union.sum() + frame.latents.size)  # escapes are rare
-    assert 2 * head.words + 8 <= 1.002 * bits / 8
+    assert 2 * head.words.count + 8 <= 1.002 * bits / 8
     assert len(data) - list_bytes <= 1.01 * bits / 8
     assert list_bytes <= 2 * 60 + 3
     assert_same(decode(data, tables), frame)
