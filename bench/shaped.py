@@ -43,12 +43,13 @@ class Link:
         cloud: Name of the cloud's.
     """
 
-    def __init__(self, shape: Shape, seed: int = 0) -> None:
+    def __init__(self, shape: Shape, seed: int = 0, tun: Path = Path("/dev/net/tun")) -> None:
         """Make them.
 
         Args:
             shape: What the link is like at first.
             seed: Of what gets lost.
+            tun: The kernel's device for interfaces of programs.
 
         Raises:
             UsageError: This needs Linux, root, TUN and the program `ip`.
@@ -65,8 +66,8 @@ class Link:
                 (self.device, DEVICE_IP, CLOUD_IP),
                 (self.cloud, CLOUD_IP, DEVICE_IP),
             ):
-                self._ends.append(_end_in(space, ip, peer))
-        except UsageError:
+                self._ends.append(_end_in(space, ip, peer, tun))
+        except BaseException:  # Ctrl-C as well
             self._remove()
             raise
         self._thread = threading.Thread(target=self._carry, name="link", daemon=True)
@@ -137,16 +138,16 @@ def _read_all(fd: int, pipe: Pipe) -> None:
             pipe.put(os.read(fd, _MTU + 100), time.monotonic())
 
 
-def _end_in(space: str, ip: str, peer: str) -> int:
+def _end_in(space: str, ip: str, peer: str, tun: Path) -> int:
     """A new namespace with one end of the link; a descriptor of what is sent into it."""
     try:
-        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+        fd = os.open(tun, os.O_RDWR | os.O_NONBLOCK)
         try:
-            tun = f"ss{os.getpid()}{space[-1]}"[:15]
-            fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", tun.encode(), _TUN | _BARE))
+            name = f"ss{os.getpid()}{space[-1]}"[:15]
+            fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _TUN | _BARE))
             for command in (
                 f"netns add {space}",
-                f"link set {tun} netns {space} name {WIRE}",
+                f"link set {name} netns {space} name {WIRE}",
                 f"-n {space} addr add {ip} peer {peer} dev {WIRE}",
                 f"-n {space} link set {WIRE} mtu {_MTU} up",
                 f"-n {space} link set lo up",
