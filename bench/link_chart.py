@@ -23,14 +23,14 @@ class _Panel:
     ticks: Sequence[tuple[float, str]]
 
     def y(self, value: float) -> float:
-        share: float = min(1.0, max(0.0, self.place(value)))
+        share = min(1.0, max(0.0, self.place(value)))
         return self.top_px + (1 - share) * PANEL_PX
 
 
 def chart(found: dict[str, Any]) -> str:
     """Draw a report of `bench.link`."""
     series, steps = found["series"], found["steps"]
-    seconds = steps[-1]["end_s"]
+    seconds: float = steps[-1]["end_s"]
 
     def x(second: float) -> float:
         return LEFT_PX + second / seconds * (WIDTH_PX - LEFT_PX - 20)

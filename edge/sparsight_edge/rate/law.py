@@ -3,7 +3,7 @@
     needs more than may be sent at all ─────────────> down, at once
     queue age > target and growing ─────────────────> down, at once, to what the goodput carries
     queue age < half of it, long enough ─ measured ─> up, to what the goodput carries
-                                        └ unknown ──> up one rung, to see; if it fails, wait longer
+                                        └ unknown ──> up to twice, to see; if it fails, wait longer
 
 Three known ideas make it. The queue is trusted before any estimate of the link, as players of
 films trust their buffer (Huang et al., "A buffer-based approach to rate adaptation", SIGCOMM
@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 DOWN_S = 2.0
 """Least time between two steps down: what was coded before must get through first."""
 
-UP_S = 8.0
+UP_S = 5.0
 """How long the queue must be short before the first step up."""
 
 UP_MAX_S = 120.0
@@ -36,6 +36,9 @@ TRY_S = 60.0
 
 FRESH_S = 20.0
 """How long a measured goodput counts."""
+
+TRIES = 2.0
+"""What is tried needs at most so many times what is known to be carried."""
 
 CARRIES_DOWN, CARRIES_UP = 0.85, 0.75
 """Share of the goodput that a rung may need: some must be left to shorten the queue."""
@@ -127,13 +130,13 @@ def step(state: State, seen: Seen, target_age_s: float) -> State:
 
 
 def _down(state: State, seen: Seen) -> int:
-    """The next rung that takes less, or as far down as the goodput asks for."""
+    """As far down as the goodput asks for, at least a rung; to a half if it is not known."""
     rung, last = state.rung, len(seen.needs) - 1
     lower = [i for i in range(rung + 1, last + 1) if seen.needs[i] * _DIFFERS < seen.needs[rung]]
     if not lower:
         return rung
     if seen.goodput is None or seen.goodput_age_s > FRESH_S:
-        return lower[0]
+        return next((i for i in lower if seen.needs[i] <= seen.needs[rung] / 2), last)
     if state.climbed_s is not None and seen.needs[lower[0]] <= seen.goodput:
         return lower[0]  # back to what was known to be carried
     carries = CARRIES_DOWN * seen.goodput
@@ -148,11 +151,10 @@ def _up(state: State, seen: Seen) -> int:
     higher = [i for i in range(finest, rung) if seen.needs[i] <= allowed]
     if not higher or quiet_s < UP_S:
         return rung
+    tried = TRIES * seen.needs[rung]
     if seen.goodput is not None and seen.goodput_age_s <= FRESH_S:
-        carries = CARRIES_UP * seen.goodput
-        return next((i for i in higher if seen.needs[i] <= carries), rung)
-    more = [i for i in higher if seen.needs[i] > seen.needs[rung] * _DIFFERS]
-    return max(more, default=min(higher))
+        tried = max(tried, CARRIES_UP * seen.goodput)
+    return next((i for i in higher if seen.needs[i] <= tried), max(higher))
 
 
 def _to(state: State, rung: int, seen: Seen) -> State:

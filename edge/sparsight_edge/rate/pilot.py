@@ -37,7 +37,7 @@ class RateStats:
         skipped: Frames that were left out.
         switches: How often it changed.
         goodput_kbps: What the link last carried while frames waited; None if they never did.
-        queue_age_s: How long the oldest frame has waited for its answer.
+        queue_age_s: How long the oldest frame has waited for its answer, less what the cloud takes.
     """
 
     rate: int = 0
@@ -153,7 +153,8 @@ class Pilot:
         """
         with self._lock:
             now_s = self._clock()
-            self._age_s = self._queue_age_s(spool)
+            # A cloud that is slow is not helped by fewer bytes.
+            self._age_s = max(0.0, self._queue_age_s(spool) - uplink.cloud_ms / 1e3)
             waits = self._age_s > self._target_age_s / 2
             self._goodput.look(now_s, uplink.answered_bytes, waits=waits)
             if len(self._rungs) == 1 or len(self._coded) < 2:

