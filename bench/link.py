@@ -143,15 +143,16 @@ def _start(
     link: Link, space: str, log: Path, stack: ExitStack, *words: object
 ) -> subprocess.Popen[str]:
     """Start `sparsight ...` in a namespace; it is ended with the stack."""
-    program = link.run_in(
-        space,
-        [sys.executable, "-c", PROGRAM, *map(str, words)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=log.open("wb"),
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
+    with log.open("wb") as stderr:
+        program = link.run_in(
+            space,
+            [sys.executable, "-c", PROGRAM, *map(str, words)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
     stack.callback(_end, program)
     return program
 
