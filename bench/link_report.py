@@ -117,6 +117,7 @@ def report(
                 "sent_kbps": (part[-1].sent_bytes - part[0].sent_bytes) / (high_s - low_s) / 125,
                 "worst_over_promise": worst[number],
                 "queue_s_max": max(a for a, s in zip(ages, run.samples, strict=True) if s in part),
+                "cloud_s": fmean(_cloud_s(answer) for _, answer in done) if done else None,
                 "rate": fmean(f["rate"] for f in frames) if frames else None,
                 "patches": fmean(f["patches"] for f in frames) if frames else None,
                 "payload_bytes": fmean(f["payload_bytes"] for f in frames) if frames else None,
@@ -142,6 +143,11 @@ def report(
                 }
             )
     return {"steps": steps, "summary": run.summary, "series": series}
+
+
+def _cloud_s(answer: dict[str, Any]) -> float:
+    """The cloud's own share of a frame's time."""
+    return sum((answer["cloud_ms"] or {}).values()) / 1e3
 
 
 def _detections(answer: dict[str, Any]) -> Detections:

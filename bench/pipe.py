@@ -7,24 +7,32 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a link is like, in each direction.
+    """What a link is like.
 
     Attributes:
         kbps: Of packets with their IP headers; 0 is an outage, in which all is lost.
         delay_ms: How long a packet is on its way, once it is through.
         loss: Share of packets that get lost, by chance.
         queue_ms: How much may wait to be let through, in time; the rest is lost.
+        down_kbps: Likewise on the way back; None is as much. An outage is one both ways.
     """
 
     kbps: float
     delay_ms: float = 20.0
     loss: float = 0.0
     queue_ms: float = 500.0
+    down_kbps: float | None = None
+
+    @property
+    def back(self) -> Shape:
+        """The same for the way back."""
+        kbps = self.kbps if self.down_kbps is None or not self.kbps else self.down_kbps
+        return replace(self, kbps=kbps)
 
 
 _PACKETS_MIN = 8

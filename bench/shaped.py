@@ -54,7 +54,7 @@ class Link:
         Raises:
             UsageError: This needs Linux, root, TUN and the program `ip`.
         """
-        self._up, self._down = Pipe(shape, seed), Pipe(shape, seed + 1)
+        self._up, self._down = Pipe(shape, seed), Pipe(shape.back, seed + 1)
         self._lock = threading.Lock()
         name = f"sparsight{os.getpid()}"
         self.device, self.cloud = f"{name}d", f"{name}c"
@@ -85,7 +85,7 @@ class Link:
     def become(self, shape: Shape) -> None:
         """The link is another from now on."""
         with self._lock:
-            self._up.shape = self._down.shape = shape
+            self._up.shape, self._down.shape = shape, shape.back
         os.eventfd_write(self._wake, 1)
 
     def run_in(self, space: str, command: Sequence[str], **how: Any) -> subprocess.Popen[str]:

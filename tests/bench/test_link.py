@@ -36,7 +36,13 @@ def frame(seq: int, begin_s: float, rate: int = 2) -> dict[str, Any]:
 
 
 def answer(seq: int, end_s: float) -> dict[str, Any]:
-    return {"epoch": 1, "seq": seq, "answered_unix_ns": int(end_s * 1e9), "detections": []}
+    return {
+        "epoch": 1,
+        "seq": seq,
+        "answered_unix_ns": int(end_s * 1e9),
+        "detections": [],
+        "cloud_ms": None,
+    }
 
 
 def even(kbps: float, seconds: int) -> list[Sample]:
