@@ -147,7 +147,8 @@ def report(
 
 def _cloud_s(answer: dict[str, Any]) -> float:
     """The cloud's own share of a frame's time."""
-    return sum((answer["cloud_ms"] or {}).values()) / 1e3
+    times: dict[str, float] = answer["cloud_ms"] or {}
+    return sum(times.values()) / 1e3
 
 
 def _detections(answer: dict[str, Any]) -> Detections:

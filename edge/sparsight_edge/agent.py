@@ -13,21 +13,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import UInt8
 
 from sparsight.errors import PictureError, UsageError
 from sparsight.geometry import Letterbox
-from sparsight.wire import FrameFeatures, FrameKey, Telemetry, pack_device_message
+from sparsight.wire import FrameKey, Telemetry
 from sparsight_edge.capture.outages import Outages
 from sparsight_edge.capture.source import Captured, Source
-from sparsight_edge.engine.engine import Maps
+from sparsight_edge.coding import Coder, Seen
 from sparsight_edge.line import Line
-from sparsight_edge.model import Coded, EdgeModel
+from sparsight_edge.model import EdgeModel
 from sparsight_edge.progress import Progress
-from sparsight_edge.rate.ladder import MESSAGE_BYTES, Choice, RateLimits
+from sparsight_edge.rate.ladder import RateLimits
 from sparsight_edge.rate.pilot import Pilot
 from sparsight_edge.records import Records
 from sparsight_edge.spool.spool import Spool
@@ -69,18 +69,6 @@ class _Fitted:
     """A frame as the network's input."""
 
     image: UInt8[np.ndarray, "h w 3"]
-    box: Letterbox
-    name: str
-    captured_unix_ns: int
-    telemetry: Telemetry | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """A frame as the engine saw it."""
-
-    maps: Maps
-    choice: Choice
     box: Letterbox
     name: str
     captured_unix_ns: int
@@ -153,13 +141,13 @@ class Agent:
         self.report = report
         self.records = records
         self.outages = outages or Outages()
-        self.steady = steady
         self.pilot = pilot or Pilot.fixed(model.rate)
+        self._coder = Coder(model, self.pilot, steady, uplink.pacer)
         self._timings = Timings()
         self._counts = _Counts()
         self._begin_s = time.monotonic()
         self._fitted: Line[_Fitted] = Line(1, newest_wins=settings.newest_wins)
-        self._seen: Line[_Seen] = Line(1)
+        self._seen: Line[Seen] = Line(1)
         self._failure: BaseException | None = None
         self._coded = threading.Event()
 
@@ -326,7 +314,7 @@ class Agent:
                 choice = self.pilot.choice()
                 with self._timings.of("engine"):
                     maps = self.model.engine.run(one.image, choice.rate)
-                seen = _Seen(maps, choice, one.box, one.name, one.captured_unix_ns, one.telemetry)
+                seen = Seen(maps, choice, one.box, one.name, one.captured_unix_ns, one.telemetry)
                 if not self._seen.put(seen):
                     return
         finally:
@@ -335,39 +323,12 @@ class Agent:
     def _code_frames(self) -> None:
         while (one := self._seen.take()) is not None:
             with self._timings.of("slice+encode"):
-                maps = one.maps
-                if self.steady is not None:
-                    maps = self.steady.hold(maps, one.choice.rate)
-                coded = self._code(maps, one.choice)
+                coded = self._coder.code(one)
                 key = FrameKey(self.spool.device, self.spool.epoch, self.spool.next_seq)
-                message = pack_device_message(
-                    FrameFeatures(
-                        key=key,
-                        stream=self.settings.stream,
-                        captured_unix_ns=one.captured_unix_ns,
-                        letterbox=one.box,
-                        rate=one.choice.rate,
-                        payload=coded.payload,
-                        telemetry=one.telemetry,
-                    )
-                )
+                message = one.message(coded, key, self.settings.stream)
             if self.records is not None:
                 # Before the frame can be sent, so that no answer is without it.
-                self.records.frame(
-                    {
-                        "epoch": key.epoch,
-                        "seq": key.seq,
-                        "name": one.name,
-                        "captured_unix_ns": one.captured_unix_ns,
-                        "coded_unix_ns": time.time_ns(),
-                        "frame_hw": one.box.frame_hw,
-                        "rate": one.choice.rate,
-                        "patches": coded.patches,
-                        "kept_area": round(coded.kept_area, 5),
-                        "payload_bytes": len(coded.payload),
-                        "telemetry": one.telemetry and one.telemetry.known(),
-                    }
-                )
+                self.records.frame(one.line(coded, key))
             if not self._append(message):
                 continue
             self._counts.payload_bytes += len(coded.payload)
@@ -375,21 +336,6 @@ class Agent:
             self._counts.kept_area += coded.kept_area
             self.uplink.nudge()
         self._coded.set()
-
-    def _code(self, maps: Maps, choice: Choice) -> Coded:
-        """Code a frame as was chosen; if it can't be sent so within the promise, in fewer patches.
-
-        Who fixed the rate gets that rate: then a frame that is too large is held by the uplink.
-        """
-        coded = self.model.code(maps, choice.rate, choice.max_patches)
-        pacer = self.uplink.pacer
-        while pacer is not None and self.pilot.adaptive and coded.patches > 1:
-            if len(coded.payload) + MESSAGE_BYTES <= pacer.frame_bytes_max:
-                break
-            choice = replace(choice, max_patches=coded.patches // 2)
-            coded = self.model.code(maps, choice.rate, choice.max_patches)
-        self.pilot.coded(choice, coded.patches, len(coded.payload))
-        return coded
 
     def _append(self, message: bytes) -> bool:
         """Spool a frame; waiting for room is not the spool's time."""

@@ -67,10 +67,10 @@ class Pacer:
         self._lock = threading.Lock()
         self._left: deque[_Bin] = deque()
         self._left_bytes = 0
-        self._even_bytes = 0.0
+        # No burst at first: before us may have been another run, whose window is not known.
+        self._even_bytes = float(_BURST_BYTES_MIN)
         self._even_s = clock()
         self.change(max_kbps)
-        self._even_bytes = self._burst_bytes()
 
     @property
     def max_kbps(self) -> float:
