@@ -194,7 +194,7 @@ class LinkGroup(Group):
         description="Of so many frames --adapt sends at least one; with --every-frame all of them.",
     )
     target_age_s: Annotated[float, Flag("--target-age-s"), Live()] = Field(
-        2.0, ge=0.2, le=600, description="How long a frame may wait for its answer, with --adapt."
+        3.0, ge=0.2, le=600, description="How long a frame may wait for its answer, with --adapt."
     )
 
 

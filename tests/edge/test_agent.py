@@ -68,7 +68,7 @@ class SlowEngine:
         height, width = image.shape[:2]
         return Maps(
             np.full((height // 8, width // 8), 0.9, np.float32),
-            np.zeros((3, 4, height // 16, width // 16), np.int8),
+            np.zeros((4, 4, height // 16, width // 16), np.int8),
         )
 
 

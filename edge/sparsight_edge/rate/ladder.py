@@ -54,7 +54,7 @@ class RateLimits:
     coarsest: int | None = None
     min_patches: int = 8
     max_skip: int = 8
-    target_age_s: float = 2.0
+    target_age_s: float = 3.0
 
     def ladder(self, rates: int, *, may_skip: bool) -> tuple[Choice, ...]:
         """The rungs, from the most bytes to the fewest.

@@ -4,7 +4,7 @@
     engine ── choice ─────> Pilot <── law, ladder ┘
     coding ── coded(bytes) ───┘
 
-A pilot of one rung (`fixed`) always says the same: who does not ask for control has none.
+A fixed pilot always says the same: who does not ask for control has none.
 """
 
 from __future__ import annotations
@@ -61,17 +61,23 @@ class Pilot:
         target_age_s: float = RateLimits().target_age_s,
         max_kbps: float | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        adaptive: bool = True,
+        may_skip: bool = False,
     ) -> None:
-        """Begin at a rung, or below it where a promise asks for that.
+        """Begin at a rung.
 
         Args:
-            rungs: The ladder; one rung is no control.
+            rungs: The ladder.
             begin: Which one to begin at.
             sizes: What frames have.
             target_age_s: How old the queue may get.
             max_kbps: What may be sent at all; None for as much as the link carries.
             clock: Seconds from any moment.
+            adaptive: Whether it may leave the rung.
+            may_skip: Whether other limits may leave out frames.
         """
+        self._adaptive, self._may_skip = adaptive, may_skip
         self._lock = threading.Lock()
         self._clock = clock
         self._rungs, self._sizes = tuple(rungs), sizes
@@ -86,7 +92,7 @@ class Pilot:
     @classmethod
     def fixed(cls, rate: int) -> Pilot:
         """One that takes every frame at this rate."""
-        return cls((Choice(rate),), 0, Sizes.of((), rate + 1))
+        return cls((Choice(rate),), 0, Sizes.of((), rate + 1), adaptive=False)
 
     @classmethod
     def following(
@@ -117,12 +123,12 @@ class Pilot:
         rungs = limits.ladder(rates, may_skip=may_skip)
         begin = next((i for i, rung in enumerate(rungs) if rung.rate >= begin_rate), 0)
         sizes = Sizes.of(sizes_bytes, rates)
-        return cls(rungs, begin, sizes, limits.target_age_s, max_kbps, clock)
+        return cls(rungs, begin, sizes, limits.target_age_s, max_kbps, clock, may_skip=may_skip)
 
     @property
     def adaptive(self) -> bool:
         """Whether it may choose differently from frame to frame."""
-        return len(self._rungs) > 1
+        return self._adaptive
 
     def take(self) -> bool:
         """Whether the frame that comes now is sent; the capture thread asks of each."""
@@ -157,7 +163,7 @@ class Pilot:
             self._age_s = max(0.0, self._queue_age_s(spool) - uplink.cloud_ms / 1e3)
             waits = self._age_s > self._target_age_s / 2
             self._goodput.look(now_s, uplink.answered_bytes, waits=waits)
-            if len(self._rungs) == 1 or len(self._coded) < 2:
+            if not self._adaptive or len(self._coded) < 2:
                 return
             cap = None
             if self._max_kbps is not None:
@@ -181,11 +187,10 @@ class Pilot:
             UsageError: The limits leave nothing; the old ones hold on.
         """
         with self._lock:
-            if len(self._rungs) == 1:
+            if not self._adaptive:
                 return
             now = self._now()
-            may_skip = any(rung.every > 1 for rung in self._rungs)
-            rungs = limits.ladder(rates, may_skip=may_skip)
+            rungs = limits.ladder(rates, may_skip=self._may_skip)
             places = [i for i, rung in enumerate(rungs) if _order(rung) <= _order(now)]
             self._state = State.begin(max(places, default=0), self._clock())
             self._rungs = rungs
@@ -199,7 +204,7 @@ class Pilot:
                 rate=now.rate,
                 max_patches=now.max_patches,
                 every=now.every,
-                adaptive=len(self._rungs) > 1,
+                adaptive=self._adaptive,
                 skipped=self._skipped,
                 switches=self._state.switches,
                 goodput_kbps=None if goodput is None else goodput / 125,
