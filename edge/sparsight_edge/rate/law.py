@@ -57,6 +57,7 @@ class Seen:
         goodput_age_s: How long ago that was.
         needs: Bytes a second that each rung takes.
         cap: Bytes a second that may be sent at all; None for as many as the link carries.
+        gap_s: Between two frames that are sent: by so much the queue's age goes up and down.
     """
 
     now_s: float
@@ -65,6 +66,7 @@ class Seen:
     goodput_age_s: float
     needs: Sequence[float]
     cap: float | None = None
+    gap_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +123,9 @@ def step(state: State, seen: Seen, target_age_s: float) -> State:
         fits = (i for i, need in enumerate(seen.needs) if need <= seen.cap)
         return _to(state, next(fits, len(seen.needs) - 1), seen)
     # What was coded before a change must get through before its effect is seen.
-    grows = seen.age_s >= state.least_age_s + target_age_s / 2
-    if seen.age_s > target_age_s and grows and now_s - state.changed_s >= DOWN_S:
+    grows = seen.age_s >= state.least_age_s + target_age_s / 2 + seen.gap_s
+    settled = now_s - state.changed_s >= max(DOWN_S, 2 * seen.gap_s)
+    if seen.age_s > target_age_s and grows and settled:
         return _to(state, _down(state, seen), seen)
     if short:
         return _to(state, _up(state, seen), seen)

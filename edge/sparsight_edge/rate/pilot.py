@@ -177,6 +177,7 @@ class Pilot:
                 self._goodput.age_s(now_s),
                 [self._frames_per_s(rung) * self._sizes.frame_bytes(rung) for rung in self._rungs],
                 cap,
+                1 / per_s if (per_s := self._frames_per_s(self._now())) else 0.0,
             )
             self._state = step(self._state, seen, self._target_age_s)
 
