@@ -182,7 +182,7 @@ class Pilot:
             self._state = step(self._state, seen, self._target_age_s)
 
     def change(self, limits: RateLimits, rates: int, *, max_kbps: float | None) -> None:
-        """Keep to other limits from now on, at the rung that is most like the present one.
+        """Keep to other limits from now on, at a rung that takes no more.
 
         Raises:
             UsageError: The limits leave nothing; the old ones hold on.
@@ -192,8 +192,10 @@ class Pilot:
                 return
             now = self._now()
             rungs = limits.ladder(rates, may_skip=self._may_skip)
-            places = [i for i, rung in enumerate(rungs) if _order(rung) <= _order(now)]
-            self._state = State.begin(max(places, default=0), self._clock())
+            cost = self._sizes.frame_bytes(now) / now.every
+            costs = [self._sizes.frame_bytes(rung) / rung.every for rung in rungs]
+            alike = next((i for i, one in enumerate(costs) if one <= cost), len(rungs) - 1)
+            self._state = State.begin(alike, self._clock())
             self._rungs = rungs
             self._target_age_s, self._max_kbps = limits.target_age_s, max_kbps
 
@@ -233,9 +235,3 @@ class Pilot:
     def _coded_per_s(self) -> float:
         seconds = self._coded[-1][0] - self._coded[0][0] if self._coded else 0.0
         return (len(self._coded) - 1) / seconds if seconds else 0.0
-
-
-def _order(choice: Choice) -> tuple[int, float, int]:
-    """Where a choice stands among all there may be, the most bytes first."""
-    budget = float("inf") if choice.max_patches is None else choice.max_patches
-    return choice.rate, -budget, choice.every

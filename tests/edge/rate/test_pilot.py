@@ -128,7 +128,7 @@ def test_limits_may_change_while_it_runs() -> None:
     ran.pilot.change(RateLimits(finest=3, coarsest=3, min_patches=65, max_skip=1), 5, max_kbps=None)
     assert ran.pilot.choice() == Choice(3)
     ran.pilot.change(RateLimits(finest=2), 5, max_kbps=None)
-    ran.pilot.change(RateLimits(finest=2, coarsest=2, min_patches=65), 5, max_kbps=None)
+    ran.pilot.change(RateLimits(finest=2, coarsest=2, min_patches=65, max_skip=1), 5, max_kbps=None)
     with pytest.raises(UsageError, match="expected rates with 0 <= finest <= coarsest <= 4"):
         ran.pilot.change(RateLimits(finest=9), 5, max_kbps=None)
     assert ran.pilot.choice() == Choice(2)
