@@ -209,11 +209,11 @@ class Agent:
             link_kbps=None if self.uplink.pacer is None else self.uplink.pacer.kbps(),
         )
 
-    def keep_to(self, limits: RateLimits, max_kbps: float | None) -> None:
+    def keep_to(self, limits: RateLimits | None, max_kbps: float | None) -> None:
         """Other limits of rate and link from now on; from any thread.
 
         Args:
-            limits: What the rate control keeps to; of no effect on a fixed rate.
+            limits: What the rate control keeps to, from `plan.rate_limits`; None of a fixed rate.
             max_kbps: What may be sent at most.
 
         Raises:
@@ -223,9 +223,13 @@ class Agent:
         pacer = self.uplink.pacer
         if (pacer is None) != (max_kbps is None):
             raise UsageError("max_kbps: can be changed while an agent runs, but not given or taken")
-        self.pilot.change(limits, self.model.tables.rates, max_kbps=max_kbps)
+        rates = self.model.tables.rates
+        if limits is not None:  # refused before anything is changed
+            limits.ladder(rates, may_skip=False)
         if pacer is not None and max_kbps is not None:
             pacer.change(max_kbps)
+        if limits is not None:
+            self.pilot.change(limits, rates, max_kbps=max_kbps)
 
     def _wait(self, watch: Callable[[Progress], None]) -> None:
         """Until all is done, or there is no use in waiting longer."""
