@@ -96,9 +96,9 @@ def run_frames(
             with spent.on("letterbox"):
                 box, image = model.fit(captured.frame)
             with spent.on("engine"):
-                maps = model.engine.run(image)
+                maps = model.engine.run(image, model.rate)
             with spent.on("slice+encode"):
-                coded = model.code(maps)
+                coded = model.code(maps, model.rate)
                 key = FrameKey(spool.device, spool.epoch, spool.next_seq)
                 message = pack_device_message(
                     FrameFeatures(key, STREAM, index, box, model.rate, coded.payload)
@@ -165,7 +165,7 @@ def measure(
         "outside_and_capture_over_engine": (outside + cpu["capture"]) / cpu["engine"],
         "codec": [
             coded_bytes(measure_coded(model.tables, some))
-            for some in (payloads, *_other_rates(folder, model, frames, limit))
+            for some in (payloads, *_other_rates(model, frames, limit))
         ],
     }
 
@@ -182,17 +182,15 @@ def coded_bytes(coded: CodedBytes) -> dict[str, Any]:
     }
 
 
-def _other_rates(
-    folder: Path, model: EdgeModel, frames: str, limit: int | None
-) -> Iterator[list[bytes]]:
+def _other_rates(model: EdgeModel, frames: str, limit: int | None) -> Iterator[list[bytes]]:
     """Payloads of the frames at each further rate."""
     for rate in range(model.tables.rates):
         if rate == model.rate:
             continue
-        other = EdgeModel.load(folder, rate)
         source = open_source(frames, threading.Event()).frames(_raise)
         some = (one.frame for _, one in zip(range(limit or sys.maxsize), source, strict=False))
-        yield [other.code(other.engine.run(other.fit(frame)[1])).payload for frame in some]
+        images = (model.fit(frame)[1] for frame in some)
+        yield [model.code(model.engine.run(image, rate), rate).payload for image in images]
 
 
 def _raise(error: Exception) -> None:

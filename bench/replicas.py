@@ -105,7 +105,7 @@ def coded(load: Load) -> list[FrameFeatures]:
     frames: list[FrameFeatures] = []
     for seq, file in enumerate(files[: load.limit]):
         box, image = model.fit(read_picture(file))
-        payload = model.code(model.engine.run(image)).payload
+        payload = model.code(model.engine.run(image, model.rate), model.rate).payload
         frames.append(FrameFeatures(FrameKey("bench", 1, seq), "cam", 0, box, model.rate, payload))
     return frames
 

@@ -18,15 +18,17 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import UInt8
 
-from sparsight.errors import PictureError
+from sparsight.errors import PictureError, UsageError
 from sparsight.geometry import Letterbox
-from sparsight.wire import FrameFeatures, FrameKey, Telemetry, pack_device_message
+from sparsight.wire import FrameKey, Telemetry
 from sparsight_edge.capture.outages import Outages
 from sparsight_edge.capture.source import Captured, Source
-from sparsight_edge.engine.engine import Maps
+from sparsight_edge.coding import Coder, Seen
 from sparsight_edge.line import Line
 from sparsight_edge.model import EdgeModel
 from sparsight_edge.progress import Progress
+from sparsight_edge.rate.ladder import RateLimits
+from sparsight_edge.rate.pilot import Pilot
 from sparsight_edge.records import Records
 from sparsight_edge.spool.spool import Spool
 from sparsight_edge.steady import Steady
@@ -65,17 +67,6 @@ class _Fitted:
     """A frame as the network's input."""
 
     image: UInt8[np.ndarray, "h w 3"]
-    box: Letterbox
-    name: str
-    captured_unix_ns: int
-    telemetry: Telemetry | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """A frame as the engine saw it."""
-
-    maps: Maps
     box: Letterbox
     name: str
     captured_unix_ns: int
@@ -122,6 +113,7 @@ class Agent:
         records: Records | None = None,
         outages: Outages | None = None,
         steady: Steady | None = None,
+        pilot: Pilot | None = None,
     ) -> None:
         """An agent that does nothing yet.
 
@@ -136,6 +128,7 @@ class Agent:
             records: Where frames are written down; None writes nothing.
             outages: The source's ledger, if it is a camera.
             steady: Holds what does not change; None tells every frame as it is.
+            pilot: Chooses what each frame may cost; None takes all at the model's rate.
         """
         self.source = source
         self.model = model
@@ -146,12 +139,13 @@ class Agent:
         self.report = report
         self.records = records
         self.outages = outages or Outages()
-        self.steady = steady
+        self.pilot = pilot or Pilot.fixed(model.rate)
+        self._coder = Coder(model, self.pilot, steady, uplink.pacer)
         self._timings = Timings()
         self._counts = _Counts()
         self._begin_s = time.monotonic()
         self._fitted: Line[_Fitted] = Line(1, newest_wins=settings.newest_wins)
-        self._seen: Line[_Seen] = Line(1)
+        self._seen: Line[Seen] = Line(1)
         self._failure: BaseException | None = None
         self._coded = threading.Event()
 
@@ -210,7 +204,31 @@ class Agent:
             times=self._timings.times(),
             camera=self.outages.stats(),
             stuck_s=self._timings.stuck_s(),
+            rate=self.pilot.stats(),
+            link_kbps=None if self.uplink.pacer is None else self.uplink.pacer.kbps(),
         )
+
+    def keep_to(self, limits: RateLimits | None, max_kbps: float | None) -> None:
+        """Other limits of rate and link from now on; from any thread.
+
+        Args:
+            limits: What the rate control keeps to, from `plan.rate_limits`; None of a fixed rate.
+            max_kbps: What may be sent at most.
+
+        Raises:
+            UsageError: The limits leave nothing, or the promise would be switched on or off, which
+                takes another connection; all stays as it was.
+        """
+        pacer = self.uplink.pacer
+        if (pacer is None) != (max_kbps is None):
+            raise UsageError("max_kbps: can be changed while an agent runs, but not given or taken")
+        rates = self.model.tables.rates
+        if limits is not None:  # refused before anything is changed
+            limits.ladder(rates, may_skip=False)
+        if pacer is not None and max_kbps is not None:
+            pacer.change(max_kbps)
+        if limits is not None:
+            self.pilot.change(limits, rates, max_kbps=max_kbps)
 
     def _wait(self, watch: Callable[[Progress], None]) -> None:
         """Until all is done, or there is no use in waiting longer."""
@@ -222,6 +240,7 @@ class Agent:
             if now_s - synced_s > _SYNC_S:
                 self.spool.sync()
                 synced_s = now_s
+            self.pilot.look(self.spool.stats(), self.uplink.stats())
             watch(progress := self.progress())
             if self.stops.now.is_set():
                 return
@@ -272,10 +291,11 @@ class Agent:
                     return
                 self._counts.captured += 1
                 self._timings.add("capture", one.read_ms, 0.0)
-                with self._timings.of("letterbox"):
-                    fitted = self._fit(one)
-                if not self._fitted.put(fitted):
-                    return
+                if self.pilot.take():
+                    with self._timings.of("letterbox"):
+                        fitted = self._fit(one)
+                    if not self._fitted.put(fitted):
+                        return
                 if self._counts.captured == self.settings.max_frames:
                     return
         finally:
@@ -294,9 +314,10 @@ class Agent:
     def _run_engine(self) -> None:
         try:
             while (one := self._fitted.take()) is not None:
+                choice = self.pilot.choice()
                 with self._timings.of("engine"):
-                    maps = self.model.engine.run(one.image)
-                seen = _Seen(maps, one.box, one.name, one.captured_unix_ns, one.telemetry)
+                    maps = self.model.engine.run(one.image, choice.rate)
+                seen = Seen(maps, choice, one.box, one.name, one.captured_unix_ns, one.telemetry)
                 if not self._seen.put(seen):
                     return
         finally:
@@ -305,39 +326,12 @@ class Agent:
     def _code_frames(self) -> None:
         while (one := self._seen.take()) is not None:
             with self._timings.of("slice+encode"):
-                maps = one.maps
-                if self.steady is not None:
-                    maps = self.steady.hold(maps, self.model.rate)
-                coded = self.model.code(maps)
+                coded = self._coder.code(one)
                 key = FrameKey(self.spool.device, self.spool.epoch, self.spool.next_seq)
-                message = pack_device_message(
-                    FrameFeatures(
-                        key=key,
-                        stream=self.settings.stream,
-                        captured_unix_ns=one.captured_unix_ns,
-                        letterbox=one.box,
-                        rate=self.model.rate,
-                        payload=coded.payload,
-                        telemetry=one.telemetry,
-                    )
-                )
+                message = one.message(coded, key, self.settings.stream)
             if self.records is not None:
                 # Before the frame can be sent, so that no answer is without it.
-                self.records.frame(
-                    {
-                        "epoch": key.epoch,
-                        "seq": key.seq,
-                        "name": one.name,
-                        "captured_unix_ns": one.captured_unix_ns,
-                        "coded_unix_ns": time.time_ns(),
-                        "frame_hw": one.box.frame_hw,
-                        "rate": self.model.rate,
-                        "patches": coded.patches,
-                        "kept_area": round(coded.kept_area, 5),
-                        "payload_bytes": len(coded.payload),
-                        "telemetry": one.telemetry and one.telemetry.known(),
-                    }
-                )
+                self.records.frame(one.line(coded, key))
             if not self._append(message):
                 continue
             self._counts.payload_bytes += len(coded.payload)

@@ -1,15 +1,15 @@
 """The settings of the moment: one owner, replaced whole when they are read again.
 
-    SIGHUP ─> reload ─> file and environment ─┬─ marked `Live`  ─> .settings is another value
+    SIGHUP ─> reload ─> file and environment ─┬─ marked `Live`  ─> applied, .settings is another
                                               ├─ all others     ─> "needs a restart"
                                               └─ wrong          ─> one line; nothing changes
 
-Whoever lives by a setting that is marked `Live` asks `.settings` each time it needs it, or is told
-in `session.py` (`_apply`).
+Whoever lives by a setting that is marked `Live` is told when `session.py` applies it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -34,8 +34,12 @@ class CurrentSettings:
         self.settings = given.settings
         self._line = given.line
 
-    def reload(self) -> None:
-        """Read them again, and say what came of it; from one thread."""
+    def reload(self, apply: Callable[[EdgeSettings], None]) -> None:
+        """Read them again, and say what came of it; from one thread.
+
+        Args:
+            apply: Lets new ones hold; raises UsageError, and changes nothing, if they can't.
+        """
         try:
             new = read_settings(self._line).settings
         except UsageError as error:
@@ -49,6 +53,11 @@ class CurrentSettings:
                 (changed if setting.live else waiting).append(path)
                 if setting.live:
                     now = _with(now, setting.group, setting.field, setting.of(new))
+        try:
+            apply(now)
+        except UsageError as error:
+            _log.error("settings not reloaded, the old ones hold", reason=str(error))
+            return
         self.settings = now
         if waiting:
             _log.warning("settings changed that need a restart", settings=waiting)

@@ -38,6 +38,7 @@ class AgentCollector(Collector):
             ("captured", now.captured),
             ("unreadable", now.unreadable),
             ("skipped", now.skipped),
+            ("left_out", now.rate.skipped),
             ("missed", now.camera.missed),
             ("spooled", spool.appended),
             ("inherited", spool.inherited),
@@ -86,6 +87,7 @@ class AgentCollector(Collector):
         yield GaugeMetricFamily(
             f"{PREFIX}_round_trip_seconds", "From sending to answer", uplink.round_trip_ms / 1e3
         )
+        yield from _rate(now)
         if now.camera.state != "none":
             yield from _camera(now.camera)
         seconds = CounterMetricFamily(
@@ -105,6 +107,29 @@ class AgentCollector(Collector):
                 "Device time outside the engine over engine time",
                 ratio,
             )
+
+
+def _rate(now: Progress) -> Iterator[Metric]:
+    rate = now.rate
+    yield GaugeMetricFamily(f"{PREFIX}_rate", "Codec rate of new frames, 0 the finest", rate.rate)
+    yield CounterMetricFamily(
+        f"{PREFIX}_rate_switches", "Times the rate control changed", rate.switches
+    )
+    yield GaugeMetricFamily(
+        f"{PREFIX}_queue_age_seconds",
+        "How long the oldest frame has waited for its answer",
+        rate.queue_age_s,
+    )
+    if rate.goodput_kbps is not None:
+        yield GaugeMetricFamily(
+            f"{PREFIX}_goodput_kbps",
+            "What the link last carried while frames waited",
+            rate.goodput_kbps,
+        )
+    if now.link_kbps is not None:
+        yield GaugeMetricFamily(
+            f"{PREFIX}_link_kbps", "What left the machine in the last 10 s", now.link_kbps
+        )
 
 
 def _camera(camera: CameraStats) -> Iterator[Metric]:

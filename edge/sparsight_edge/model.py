@@ -9,13 +9,13 @@ The three steps are apart since each has its own thread.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
-from sparsight.bundle import TABLES, open_bundle
+from sparsight.bundle import TABLES, Manifest, open_bundle
 from sparsight.codec.cut import cut_frame
 from sparsight.codec.payload import encode
 from sparsight.codec.tables import Tables
@@ -49,12 +49,13 @@ class Coded:
 
 @dataclass(frozen=True, slots=True)
 class EdgeModel:
-    """A bundle's device half at one rate.
+    """A bundle's device half.
 
     Attributes:
         bundle_id: Names the bundle to the cloud (`Manifest.cloud_id`), in every payload.
         classes: Names of the classes, in the order of labels.
-        rate: Index of the quality level, 0 the finest.
+        rate: Index of the quality level of frames that nobody chooses one for, 0 the finest.
+        sizes_bytes: Mean payload at each rate where the bundle was judged; empty if it was not.
         settings: How frames are scaled and cut.
         engine: Runs the network; from one thread.
         tables: Of the entropy coder.
@@ -63,6 +64,7 @@ class EdgeModel:
     bundle_id: str
     classes: tuple[str, ...]
     rate: int
+    sizes_bytes: tuple[float, ...]
     settings: DetectSettings
     engine: Engine
     tables: Tables
@@ -112,15 +114,16 @@ class EdgeModel:
             bundle.manifest.cloud_id,
             bundle.manifest.classes,
             rate,
+            _sizes(bundle.manifest),
             bundle.manifest.detect_settings(),
-            open_engine(bundle, rate, engine, threads, plans),
+            open_engine(bundle, engine, threads, plans),
             tables,
         )
 
     def warm(self) -> None:
         """Code a made-up frame, so that the first real one does not wait for compilers."""
-        maps = self.engine.run(np.zeros((WARM_PX, WARM_PX, 3), np.uint8))
-        self.code(Maps(np.ones_like(maps.heat), maps.latents))
+        maps = self.engine.run(np.zeros((WARM_PX, WARM_PX, 3), np.uint8), self.rate)
+        self.code(Maps(np.ones_like(maps.heat), maps.latents), self.rate)
 
     def fit(
         self, frame: UInt8[np.ndarray, "h w 3"]
@@ -129,14 +132,27 @@ class EdgeModel:
         box = Letterbox.fit((frame.shape[0], frame.shape[1]), self.settings.long_side_px)
         return box, letterbox(frame, box)
 
-    def code(self, maps: Maps) -> Coded:
+    def code(self, maps: Maps, rate: int, budget: int | None = None) -> Coded:
         """Choose the patches of a frame, and code what is under them.
+
+        Args:
+            maps: What the engine said of it.
+            rate: The quality level that the engine was run at.
+            budget: At most so many patches, the best ones; None for as many as the bundle wants.
 
         Raises:
             BundleError: The heat or the latents are not what the bundle promises.
         """
-        patches = slice_heat(maps.heat, self.settings.slicer)
+        slicer = self.settings.slicer
+        if budget is not None:
+            slicer = replace(slicer, max_patches=budget)
+        patches = slice_heat(maps.heat, slicer)
         marks = maps.heat >= self.settings.mark
-        frame = cut_frame(maps.latents, patches, marks, self.rate, self.settings.halo)
+        frame = cut_frame(maps.latents, patches, marks, rate, self.settings.halo)
         payload = encode(frame, self.tables, self.bundle_id)
         return Coded(payload, len(patches), patches.kept_area)
+
+
+def _sizes(manifest: Manifest) -> tuple[float, ...]:
+    sizes = [rate.bytes_per_frame for rate in manifest.rates]
+    return tuple(size for size in sizes if size) if all(sizes) else ()

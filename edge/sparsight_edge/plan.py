@@ -14,6 +14,7 @@ from sparsight_edge.capture.camera import CameraSettings
 from sparsight_edge.capture.grammar import parse_source
 from sparsight_edge.catalog import needed
 from sparsight_edge.model import EdgeModel
+from sparsight_edge.rate.ladder import RateLimits
 from sparsight_edge.settings import CloudGroup, EdgeSettings
 from sparsight_edge.spool.settings import SpoolSettings
 from sparsight_edge.steady import SteadySettings
@@ -36,6 +37,8 @@ class Plan:
         spool: Folder of the spool.
         spool_settings: How much it holds.
         agent: How the agent runs.
+        max_kbps: What may be sent at most; None for as much as the link carries.
+        rate: What the rate control keeps to; None keeps the model's rate.
         steady: What counts as no change; None sends all of every frame.
         out: Folder of the records; None for none.
         metrics_port: For Prometheus; None for none.
@@ -55,6 +58,8 @@ class Plan:
     spool: Path
     spool_settings: SpoolSettings
     agent: AgentSettings
+    max_kbps: float | None
+    rate: RateLimits | None
     steady: SteadySettings | None
     out: Path | None
     metrics_port: int | None
@@ -83,6 +88,9 @@ def make_plan(settings: EdgeSettings) -> Plan:
         settings.model.engine,
         settings.model.plans,
     )
+    rate = rate_limits(settings)
+    if rate is not None:
+        rate.ladder(model.tables.rates, may_skip=newest_wins)
     return Plan(
         source=source,
         fps=settings.source.fps,
@@ -106,6 +114,8 @@ def make_plan(settings: EdgeSettings) -> Plan:
             drain_s=settings.cloud.drain_s,
             grace_s=settings.cloud.grace_s,
         ),
+        max_kbps=settings.link.max_kbps,
+        rate=rate,
         steady=SteadySettings(settings.still.latents, settings.still.heat)
         if settings.still.reuse
         else None,
@@ -133,6 +143,30 @@ def find_endpoint(cloud: CloudGroup) -> Endpoint:
             "one on this machine"
         )
     return Endpoint(address, *files, cloud.server_name)
+
+
+def rate_limits(settings: EdgeSettings) -> RateLimits | None:
+    """What the rate control keeps to; None where there is none.
+
+    Raises:
+        UsageError: A fixed rate that is to adapt.
+    """
+    link, fixed = settings.link, settings.model.rate is not None
+    if fixed and link.adapt:
+        raise UsageError(
+            "--rate fixes the rate, --adapt lets it follow the link: give one of them; bounds are "
+            "--finest-rate and --coarsest-rate"
+        )
+    adapts = link.adapt if link.adapt is not None else link.max_kbps is not None and not fixed
+    if not adapts:
+        return None
+    return RateLimits(
+        link.finest_rate,
+        link.coarsest_rate,
+        link.min_patches,
+        link.max_skip,
+        link.target_age_s,
+    )
 
 
 def device_name(cloud: CloudGroup) -> str:

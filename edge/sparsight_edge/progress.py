@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sparsight_edge.capture.outages import CameraStats
+from sparsight_edge.rate.pilot import RateStats
 from sparsight_edge.spool.stats import SpoolStats
 from sparsight_edge.timings import Stage, StageTime
 from sparsight_edge.uplink.ledger import UplinkStats
@@ -27,6 +28,8 @@ class Progress:
         times: Of each stage.
         camera: How the camera fares, if the source is one.
         stuck_s: How long the slowest stage has been at the frame that it is at.
+        rate: How the rate control stands.
+        link_kbps: What left the machine in the last 10 s, if it is counted.
     """
 
     seconds: float
@@ -41,8 +44,11 @@ class Progress:
     times: dict[Stage, StageTime]
     camera: CameraStats = field(default_factory=CameraStats)
     stuck_s: float = 0.0
+    rate: RateStats = field(default_factory=RateStats)
+    link_kbps: float | None = None
 
     @property
     def unspooled(self) -> int:
         """Frames on their way to the spool; at the end, those that a stop kept from it."""
-        return self.captured - self.skipped - self.spool.appended - self.spool.dropped_new
+        skipped = self.skipped + self.rate.skipped
+        return self.captured - skipped - self.spool.appended - self.spool.dropped_new

@@ -20,14 +20,16 @@ from sparsight_edge.capture.outages import Outages
 from sparsight_edge.current import CurrentSettings
 from sparsight_edge.metrics import serve_metrics
 from sparsight_edge.notify import Supervisor
-from sparsight_edge.plan import Plan
+from sparsight_edge.plan import Plan, rate_limits
 from sparsight_edge.progress import Progress
+from sparsight_edge.rate.pilot import Pilot
 from sparsight_edge.records import Records
 from sparsight_edge.settings import EdgeSettings
 from sparsight_edge.signals import Asked, obey_signals
 from sparsight_edge.spool.spool import Spool
 from sparsight_edge.steady import Steady
 from sparsight_edge.summary import left_over, status_line, summary_json, summary_table
+from sparsight_edge.uplink.pacer import Pacer
 from sparsight_edge.uplink.stream import Answered
 from sparsight_edge.uplink.uplink import Uplink
 
@@ -91,6 +93,7 @@ def run_session(
             spool,
             records.result if records else _forget,
             tables=plan.model.tables if plan.steady else None,
+            pacer=Pacer(plan.max_kbps) if plan.max_kbps is not None else None,
         )
         agent = Agent(
             source,
@@ -103,6 +106,7 @@ def run_session(
             records=records,
             outages=outages,
             steady=Steady(plan.steady) if plan.steady else None,
+            pilot=_pilot(plan),
         )
         port = stack.enter_context(
             serve_metrics(agent.progress, plan.metrics_port, plan.metrics_host)
@@ -112,7 +116,7 @@ def run_session(
         show = stack.enter_context(
             open_board(people, tui=tui, spool_max_bytes=plan.spool_settings.max_bytes)
         )
-        watch = _Watch(asked, current, plan.agent.grace_s, show)
+        watch = _Watch(agent, asked, current, show)
         watch.supervisor.ready()
         done = agent.run(watch)
     if machine:
@@ -137,11 +141,11 @@ class _Watch:
         supervisor: Told how the agent is.
     """
 
-    def __init__(self, asked: Asked, current: CurrentSettings, grace_s: float, show: Show) -> None:
+    def __init__(self, agent: Agent, asked: Asked, current: CurrentSettings, show: Show) -> None:
         self.supervisor = Supervisor()
         self._asked = asked
         self._current = current
-        self._grace_s = grace_s
+        self._agent = agent
         self._show = show
         self._herald = LinkHerald()
         self._draining = False
@@ -150,21 +154,41 @@ class _Watch:
         if self._asked.ends and not self._draining:
             self._draining = True
             self.supervisor.stopping()
-            _log.info("draining", signal=self._asked.ends[0].name, grace_s=self._grace_s)
+            _log.info(
+                "draining", signal=self._asked.ends[0].name, grace_s=self._agent.settings.grace_s
+            )
         if self._asked.reload.is_set():
             self._asked.reload.clear()
             self.supervisor.reloading()
-            self._current.reload()
-            _apply(self._current.settings)
+            self._current.reload(self._apply)
             self.supervisor.ready()
         self.supervisor.alive(now, status_line(now))
         self._herald.see(now)
         self._show(now)
 
+    def _apply(self, settings: EdgeSettings) -> None:
+        """Let settings that were read again hold.
 
-def _apply(settings: EdgeSettings) -> None:
-    """Let settings that were read again hold, for whoever does not ask for them."""
-    log_to_stderr(settings.report.log_format, settings.report.log_level)
+        Raises:
+            UsageError: They can't; nothing is changed.
+        """
+        self._agent.keep_to(rate_limits(settings), settings.link.max_kbps)
+        log_to_stderr(settings.report.log_format, settings.report.log_level)
+
+
+def _pilot(plan: Plan) -> Pilot:
+    """What chooses each frame's rate."""
+    model = plan.model
+    if plan.rate is None:
+        return Pilot.fixed(model.rate)
+    return Pilot.following(
+        plan.rate,
+        model.sizes_bytes,
+        model.tables.rates,
+        model.rate,
+        may_skip=plan.agent.newest_wins,
+        max_kbps=plan.max_kbps,
+    )
 
 
 def _forget(answered: Answered) -> None:

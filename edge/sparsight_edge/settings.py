@@ -174,6 +174,40 @@ class SpoolGroup(Group):
     )
 
 
+class LinkGroup(Group):
+    """What the link may carry, and how the rate follows it."""
+
+    max_kbps: Annotated[float | None, Flag("--max-kbps"), Live()] = Field(
+        None,
+        ge=8,
+        description="Never send more than this in any 10 s, in 1000 bits a second: all that "
+        "leaves, headers and what is sent again among it. Changed while it runs it holds at once, "
+        "but can't be switched on or off then.",
+    )
+    adapt: Annotated[bool | None, Flag("--adapt/--no-adapt")] = Field(
+        None,
+        description="Let rate, patches and, of cameras, frames follow the link. Without: if "
+        "--max-kbps is given and --rate is not.",
+    )
+    finest_rate: Annotated[int, Flag("--finest-rate"), Live()] = Field(
+        0, ge=0, description="The finest rate that --adapt takes."
+    )
+    coarsest_rate: Annotated[int | None, Flag("--coarsest-rate"), Live()] = Field(
+        None, ge=0, description="The coarsest; the bundle's without."
+    )
+    min_patches: Annotated[int, Flag("--min-patches"), Live()] = Field(
+        8, ge=1, description="Patches of a frame, the best ones, that --adapt never cuts."
+    )
+    max_skip: Annotated[int, Flag("--max-skip"), Live()] = Field(
+        8,
+        ge=1,
+        description="Of so many frames --adapt sends at least one; with --every-frame all of them.",
+    )
+    target_age_s: Annotated[float, Flag("--target-age-s"), Live()] = Field(
+        3.0, ge=0.2, le=600, description="How long a frame may wait for its answer, with --adapt."
+    )
+
+
 class StillGroup(Group):
     """Scenes that hardly change."""
 
@@ -220,6 +254,7 @@ class EdgeSettings(BaseModel):
         cloud: Where it goes, and who this device is.
         model: The network, and what runs it.
         spool: Frames on disk until they are answered.
+        link: What the link may carry, and how the rate follows it.
         still: Scenes that hardly change.
         report: What it tells.
     """
@@ -230,5 +265,6 @@ class EdgeSettings(BaseModel):
     cloud: CloudGroup = CloudGroup()
     model: ModelGroup = ModelGroup()
     spool: SpoolGroup = SpoolGroup()
+    link: LinkGroup = LinkGroup()
     still: StillGroup = StillGroup()
     report: ReportGroup = ReportGroup()

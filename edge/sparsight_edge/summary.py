@@ -25,6 +25,8 @@ def status_fields(now: Progress) -> dict[str, Any]:
     }
     if now.camera.state != "none":
         fields["camera"] = _camera(now.camera)
+    if now.rate.adaptive or now.link_kbps is not None:
+        fields["rate"] = _rate(now)
     return fields | {name: count for name, count in _troubles(now).items() if count}
 
 
@@ -44,6 +46,8 @@ def status_table(now: Progress) -> Table:
     if now.camera.state != "none":
         table.add_row("camera", escape(_camera(now.camera)))
     table.add_row("link", f"{_link(now)}, {uplink.sent} sent, {uplink.acknowledged} acknowledged")
+    if now.rate.adaptive or now.link_kbps is not None:
+        table.add_row("rate", _rate(now))
     full = ", [yellow]full[/]" if spool.full else ""
     table.add_row("spool", f"{spool.left} frames, {_bytes(spool.bytes)}{full}")
     troubles = [f"{count} {name}" for name, count in _troubles(now).items() if count]
@@ -71,6 +75,7 @@ def summary_table(now: Progress) -> Table:
         *_camera_rows(now.camera),
         ("payload bytes a frame", _per(now.payload_bytes, spool.appended, "{:.0f}")),
         *_reuse_rows(now),
+        *_rate_rows(now),
         ("patches a frame", _per(now.patches, spool.appended, "{:.1f}")),
         ("round trip, ms", f"{uplink.round_trip_ms:.0f}" if uplink.round_trip_ms else "-"),
         ("seconds", f"{now.seconds:.1f}"),
@@ -119,6 +124,16 @@ def summary_json(now: Progress, *, interrupted: bool) -> dict[str, Any]:
         "link": uplink.state,
         "link_reason": uplink.reason,
         "round_trip_ms": round(uplink.round_trip_ms, 2),
+        "rate": {
+            "adaptive": now.rate.adaptive,
+            "rate": now.rate.rate,
+            "max_patches": now.rate.max_patches,
+            "one_of": now.rate.every,
+            "switches": now.rate.switches,
+            "frames_left_out": now.rate.skipped,
+            "goodput_kbps": now.rate.goodput_kbps and round(now.rate.goodput_kbps, 1),
+            "link_kbps": now.link_kbps and round(now.link_kbps, 1),
+        },
         "stages_ms": {
             stage: {
                 "frames": t.frames,
@@ -165,6 +180,33 @@ def _reuse_rows(now: Progress) -> list[tuple[str, str]]:
     return [
         ("frames sent as changes only", str(uplink.deltas)),
         ("bytes that saved", _per(uplink.saved_bytes, uplink.deltas, "{:.0f} a frame")),
+    ]
+
+
+def _rate(now: Progress) -> str:
+    """What a frame may cost now, and how the link fares."""
+    rate = now.rate
+    parts = [str(rate.rate)]
+    if rate.max_patches is not None:
+        parts.append(f"at most {rate.max_patches} patches")
+    if rate.every > 1:
+        parts.append(f"one frame of {rate.every}")
+    parts.append(f"oldest waits {rate.queue_age_s:.1f} s")
+    if rate.goodput_kbps is not None:
+        parts.append(f"goodput {rate.goodput_kbps:.0f} kbit/s")
+    if now.link_kbps is not None:
+        parts.append(f"{now.link_kbps:.0f} kbit/s sent in 10 s")
+    return ", ".join(parts)
+
+
+def _rate_rows(now: Progress) -> list[tuple[str, str]]:
+    rate = now.rate
+    if not rate.adaptive:
+        return []
+    return [
+        ("rate at the end", str(rate.rate)),
+        ("times it changed", str(rate.switches)),
+        ("frames left out for the link", str(rate.skipped)),
     ]
 
 

@@ -12,7 +12,7 @@ import pytest
 from jaxtyping import UInt8
 
 from sparsight.codec.payload import decode
-from sparsight.errors import BundleError, PictureError, SpoolError
+from sparsight.errors import BundleError, PictureError, SpoolError, UsageError
 from sparsight.wire import FrameFeatures, FrameStatus, Hello, Refusal, RefusalStatus
 from sparsight_edge.agent import Agent, AgentSettings, Stops
 from sparsight_edge.capture.choose import open_source
@@ -21,11 +21,14 @@ from sparsight_edge.engine.engine import Maps
 from sparsight_edge.metrics import AgentCollector
 from sparsight_edge.model import EdgeModel
 from sparsight_edge.progress import Progress
+from sparsight_edge.rate.ladder import Choice, RateLimits, Sizes
+from sparsight_edge.rate.pilot import Pilot
 from sparsight_edge.records import FRAMES, RESULTS, Records
 from sparsight_edge.spool.settings import SPOOL_BYTES_MIN, SpoolSettings
 from sparsight_edge.spool.spool import Spool
 from sparsight_edge.summary import status_line, summary_json
 from sparsight_edge.uplink.channel import Endpoint
+from sparsight_edge.uplink.pacer import Pacer
 from sparsight_edge.uplink.stream import Answered, StreamSettings
 from sparsight_edge.uplink.uplink import Uplink, UplinkSettings
 
@@ -60,7 +63,7 @@ class SlowEngine:
     breaks_at: int = -1
     runs: int = 0
 
-    def run(self, image: UInt8[np.ndarray, "h w 3"]) -> Maps:
+    def run(self, image: UInt8[np.ndarray, "h w 3"], rate: int) -> Maps:
         self.runs += 1
         if self.runs == self.breaks_at:
             raise BundleError("edge.onnx: broke")
@@ -68,7 +71,7 @@ class SlowEngine:
         height, width = image.shape[:2]
         return Maps(
             np.full((height // 8, width // 8), 0.9, np.float32),
-            np.zeros((3, 4, height // 16, width // 16), np.int8),
+            np.zeros((4, 4, height // 16, width // 16), np.int8),
         )
 
 
@@ -96,6 +99,8 @@ class Bench:
     settings: AgentSettings = field(default_factory=lambda: AgentSettings(drain_s=10))
     spool_settings: SpoolSettings | None = None
     may_hang: bool = False
+    pilot: Pilot | None = None
+    pacer: Pacer | None = None
 
     def __post_init__(self) -> None:
         self.stops = Stops()
@@ -116,8 +121,8 @@ class Bench:
             if records:
                 records.result(answered)
 
-        uplink = Uplink(Endpoint(self.address), hello, spool, on_result, QUICK)
-        agent = Agent(
+        uplink = Uplink(Endpoint(self.address), hello, spool, on_result, QUICK, pacer=self.pacer)
+        agent = self.agent = Agent(
             source,
             self.model,
             spool,
@@ -126,6 +131,7 @@ class Bench:
             self.stops,
             report=lambda error: self.said.append(str(error)),
             records=records,
+            pilot=self.pilot,
         )
         try:
             return agent.run(watch)
@@ -205,6 +211,43 @@ def test_the_newest_frame_wins_if_wanted(
     assert done.skipped + done.spool.appended == 50
     assert done.uplink.acknowledged == done.spool.appended
     assert list(cloud.committed.values())[-1].key.seq == done.spool.appended - 1
+
+
+def test_each_frame_costs_what_was_chosen_for_it(
+    cloud: SmallCloud, model: EdgeModel, tmp_path: Path
+) -> None:
+    bright = replace(model, engine=SlowEngine())
+    pilot = Pilot((Choice(0, 2, every=3),), 0, Sizes.of((), 2))
+    done = Bench(tmp_path, bright, cloud.address, pilot=pilot).run(Camera(12))
+    assert (done.captured, done.rate.skipped, done.skipped, done.unspooled) == (12, 8, 0, 0)
+    assert done.spool.appended == done.uplink.acknowledged == 4
+    for frame in cloud.committed.values():
+        coded = decode(frame.payload, model.tables)
+        assert frame.rate == coded.rate == 0 and len(coded.origins_yx) == 2
+
+
+def test_a_frame_too_large_for_the_promise_is_cut_if_it_may_be(
+    cloud: SmallCloud, model: EdgeModel, tmp_path: Path
+) -> None:
+    bright = replace(model, engine=SlowEngine())
+    whole = len(bright.code(bright.engine.run(np.zeros((160, 256, 3), np.uint8), 1), 1).payload)
+
+    class Tight(Pacer):
+        @property
+        def frame_bytes_max(self) -> int:
+            return whole * 2 // 3
+
+    pilot = Pilot.following(RateLimits(min_patches=100), (), 2, 1, may_skip=False)
+    bench = Bench(tmp_path, bright, cloud.address, pilot=pilot, pacer=Tight(1e5))
+    done = bench.run(Camera(3))
+    assert done.uplink.acknowledged == 3 and done.link_kbps
+    assert all(0 < len(f.payload) <= whole * 2 // 3 for f in cloud.committed.values())
+    bench.agent.keep_to(RateLimits(finest=1, min_patches=100), 64.0)
+    assert (bench.pacer and bench.pacer.max_kbps, pilot.choice()) == (64, Choice(1))
+    for limits, kbps in ((RateLimits(finest=5), 64.0), (RateLimits(), None)):
+        with pytest.raises(UsageError):
+            bench.agent.keep_to(limits, kbps)
+    assert (bench.pacer and bench.pacer.max_kbps, pilot.choice()) == (64, Choice(1))
 
 
 @pytest.mark.parametrize("most", [0, 1, 7])

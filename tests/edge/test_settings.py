@@ -17,7 +17,8 @@ from sparsight_edge.catalog import CommandLine, all_settings, needed
 from sparsight_edge.cli import edge_app
 from sparsight_edge.given import CONFIG_VARIABLE, Given
 from sparsight_edge.given import read_settings as read_line
-from sparsight_edge.plan import find_endpoint, make_plan
+from sparsight_edge.plan import find_endpoint, make_plan, rate_limits
+from sparsight_edge.rate.ladder import RateLimits
 from sparsight_edge.settings import CloudGroup, EdgeSettings
 from sparsight_edge.shown import settings_json, settings_toml
 
@@ -198,3 +199,27 @@ def test_the_command_shows_them_in_three_ways(file: Path, monkeypatch: pytest.Mo
 
 def test_the_limit_of_pixels_is_as_the_help_says() -> None:
     assert MAX_PIXELS == 200_000_000
+
+
+def test_a_promise_lets_the_rate_follow_unless_it_is_fixed() -> None:
+    def limits(**flags: object) -> RateLimits | None:
+        return rate_limits(
+            read_settings(None, {k.replace("__", "."): v for k, v in flags.items()}).settings
+        )
+
+    assert limits() is None
+    assert limits(link__max_kbps=400.0) == limits(link__adapt=True) == RateLimits()
+    assert limits(link__max_kbps=400.0, model__rate=1) is None
+    assert limits(link__max_kbps=400.0, link__adapt=False) is None
+    bounds = limits(link__adapt=True, link__finest_rate=1, link__coarsest_rate=3)
+    assert bounds is not None and (bounds.finest, bounds.coarsest) == (1, 3)
+    with pytest.raises(UsageError, match="--rate fixes the rate, --adapt lets it follow"):
+        limits(link__adapt=True, model__rate=1)
+    assert [s.path for s in all_settings().values() if s.live and s.group == "link"] == [
+        "link.max_kbps",
+        "link.finest_rate",
+        "link.coarsest_rate",
+        "link.min_patches",
+        "link.max_skip",
+        "link.target_age_s",
+    ]

@@ -64,5 +64,5 @@ def check_model(settings: ModelGroup) -> Iterator[Finding | EdgeModel]:
 
 def _run_ms(model: EdgeModel, image: np.ndarray) -> float:
     begin_s = time.perf_counter()
-    model.engine.run(image)
+    model.engine.run(image, model.rate)
     return (time.perf_counter() - begin_s) * 1e3

@@ -39,7 +39,6 @@ USUAL_HW = (1080, 1920)
 
 def open_engine(
     bundle: Bundle,
-    rate: int,
     name: EngineName = "auto",
     threads: int = 1,
     plans: Path | None = None,
@@ -48,7 +47,6 @@ def open_engine(
 
     Args:
         bundle: Of two halves.
-        rate: Index of the quality level.
         name: Which engine.
         threads: Of an engine on the CPU.
         plans: Where TensorRT engines are kept; None is the user's cache.
@@ -59,10 +57,10 @@ def open_engine(
     """
     precision = bundle.manifest.precision
     if name == "tensorrt":
-        return open_tensorrt(bundle, rate, plans or default_plans())
+        return open_tensorrt(bundle, plans or default_plans())
     if name == "auto" and precision in ("fp16", "int8-trt"):
         try:
-            return open_tensorrt(bundle, rate, plans or default_plans())
+            return open_tensorrt(bundle, plans or default_plans())
         except UsageError as error:
             raise UsageError(
                 f"{bundle.folder}: is in {precision}, which is for TensorRT: {error}. Or take the "
@@ -70,10 +68,10 @@ def open_engine(
             ) from error
     if name == "auto" and precision == "fp32" and find_spec("tensorrt") is not None:
         with suppress(UsageError):  # no GPU, or nothing built: the CPU will do
-            return open_tensorrt(bundle, rate, plans or default_plans())
+            return open_tensorrt(bundle, plans or default_plans())
     if name == "openvino":
-        return OpenVinoEngine(_graph(bundle), _steps(bundle, rate), threads)
-    return OnnxEngine(_graph(bundle), _steps(bundle, rate), threads)
+        return OpenVinoEngine(_graph(bundle), _steps(bundle), threads)
+    return OnnxEngine(_graph(bundle), _steps(bundle), threads)
 
 
 def build_engine(
@@ -105,7 +103,6 @@ def build_engine(
 
 def open_tensorrt(
     bundle: Bundle,
-    rate: int,
     plans: Path,
     trt: TensorRt | None = None,
     cuda: Cuda | None = None,
@@ -114,7 +111,6 @@ def open_tensorrt(
 
     Args:
         bundle: Of two halves.
-        rate: Index of the quality level.
         plans: Where engines are kept.
         trt: TensorRT; None is the installed one.
         cuda: The GPU; None is this machine's.
@@ -132,7 +128,7 @@ def open_tensorrt(
             f"{bundle.folder}: no engine of it was built on {cuda.gpu} with {trt.__name__} "
             f"{trt.__version__}; run `sparsight edge build --bundle {bundle.folder}`"
         )
-    return TensorRtEngine(_graph(bundle), _steps(bundle, rate), plan, trt, cuda)
+    return TensorRtEngine(_graph(bundle), _steps(bundle), plan, trt, cuda)
 
 
 def plan_settings(bundle: Bundle) -> PlanSettings:
@@ -145,8 +141,8 @@ def _graph(bundle: Bundle) -> Path:
     return bundle.folder / EDGE
 
 
-def _steps(bundle: Bundle, rate: int) -> Float32[np.ndarray, "z k"]:
-    return np.array(bundle.manifest.rates[rate].steps, np.float32)
+def _steps(bundle: Bundle) -> Float32[np.ndarray, "r z k"]:
+    return np.array([rate.steps for rate in bundle.manifest.rates], np.float32)
 
 
 def _require_for_tensorrt(bundle: Bundle) -> None:

@@ -39,16 +39,18 @@ class Maps:
 
 @runtime_checkable
 class Engine(Protocol):
-    """One loaded network at one rate; used from one thread."""
+    """One loaded network at all rates of its bundle; used from one thread."""
 
-    def run(self, image: UInt8[np.ndarray, "h w 3"]) -> Maps:
+    def run(self, image: UInt8[np.ndarray, "h w 3"], rate: int) -> Maps:
         """Look at one frame.
 
         Args:
             image: Letterboxed RGB, height and width multiples of `INPUT_STEP_PX`.
+            rate: Index of the quality level whose steps the latents are to be in.
 
         Raises:
             BundleError: The graph failed, or what came out is not what it promised.
+            ValueError: The image is not letterboxed, or there is no such rate.
         """
         ...
 
@@ -59,17 +61,28 @@ class Contract:
 
     Attributes:
         file: The graph, for messages.
-        steps: Of each zone, the step size of each channel of the latents.
+        steps: Of each rate and zone, the step size of each channel of the latents.
     """
 
     file: Path
-    steps: Float32[np.ndarray, "z k"]
+    steps: Float32[np.ndarray, "r z k"]
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.steps).all() and (self.steps > 0).all()):
             raise BundleError(
                 f"{self.file}: step sizes must be finite and above 0, got {self.steps}"
             )
+
+    def steps_of(self, rate: int) -> Float32[np.ndarray, "z k"]:
+        """The graph's input for a rate.
+
+        Raises:
+            ValueError: There is no such rate.
+        """
+        if not 0 <= rate < len(self.steps):
+            raise ValueError(f"expected a rate from 0 to {len(self.steps) - 1}, got {rate}")
+        out: Float32[np.ndarray, "z k"] = self.steps[rate]
+        return out
 
     def shapes(self, image: UInt8[np.ndarray, "h w 3"]) -> dict[str, tuple[int, ...]]:
         """Shapes of the outputs for an input.
@@ -82,7 +95,7 @@ class Contract:
             raise ValueError(f"expected multiples of {INPUT_STEP_PX} px, got {width}x{height}")
         return {
             "heat": (1, height // CELL_PX, width // CELL_PX),
-            "latents": (1, *self.steps.shape, height // LATENT_PX, width // LATENT_PX),
+            "latents": (1, *self.steps.shape[1:], height // LATENT_PX, width // LATENT_PX),
         }
 
     def maps(self, image: UInt8[np.ndarray, "h w 3"], found: Mapping[str, np.ndarray]) -> Maps:

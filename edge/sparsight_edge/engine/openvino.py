@@ -25,12 +25,12 @@ _INPUTS, _OUTPUTS = ("image", "steps"), ("heat", "latents")
 class OpenVinoEngine:
     """A graph in OpenVINO, on the CPU."""
 
-    def __init__(self, file: Path, steps: Float32[np.ndarray, "z k"], threads: int = 1) -> None:
+    def __init__(self, file: Path, steps: Float32[np.ndarray, "r z k"], threads: int = 1) -> None:
         """Load a graph.
 
         Args:
             file: The bundle's `edge.onnx`.
-            steps: Step sizes of the rate in each zone, above 0.
+            steps: Step sizes of each rate in each zone, above 0.
             threads: Threads inside an operator.
 
         Raises:
@@ -69,11 +69,12 @@ class OpenVinoEngine:
             ) from error
         self._request = self._compiled.create_infer_request()
 
-    def run(self, image: UInt8[np.ndarray, "h w 3"]) -> Maps:
+    def run(self, image: UInt8[np.ndarray, "h w 3"], rate: int) -> Maps:
         """Look at one frame; see `Engine.run`."""
         self._contract.shapes(image)
+        inputs = {"image": image[None], "steps": self._contract.steps_of(rate)}
         try:
-            told = self._request.infer({"image": image[None], "steps": self._contract.steps})
+            told = self._request.infer(inputs)
         except RuntimeError as error:
             raise BundleError(
                 f"{self._contract.file}: failed on an input of {image.shape[1]}x{image.shape[0]} "

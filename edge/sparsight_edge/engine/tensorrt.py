@@ -1,7 +1,7 @@
 """A built TensorRT engine: pinned buffers, one stream, a graph replayed for every frame.
 
     image ─ copy ─> pinned ─ upload ─> image ─┐              ┌─> heat ──── download ─> pinned
-                     steps ─ once ───> steps ─┴─ the engine ─┴─> latents ─ download ─> pinned
+    steps ─ copy ─> pinned ─ upload ─> steps ─┴─ the engine ─┴─> latents ─ download ─> pinned
                               └────────── captured at the first frame of a size ────────┘
 
 Buffers are for one size of input; another size means new ones, which cameras never ask for. Where
@@ -57,7 +57,7 @@ class TensorRtEngine:
     def __init__(
         self,
         file: Path,
-        steps: Float32[np.ndarray, "z k"],
+        steps: Float32[np.ndarray, "r z k"],
         plan: bytes,
         trt: TensorRt,
         cuda: Cuda,
@@ -66,7 +66,7 @@ class TensorRtEngine:
 
         Args:
             file: The graph that it was built of, for messages.
-            steps: Step sizes of the rate in each zone, above 0.
+            steps: Step sizes of each rate in each zone, above 0.
             plan: From `build_plan`.
             trt: The TensorRT that built it.
             cuda: The GPU that it was built for.
@@ -91,23 +91,25 @@ class TensorRtEngine:
                 f"{file}: its engine has {', '.join(sorted(names))}, expected "
                 f"{', '.join((*_INPUTS, *_OUTPUTS))}; run `sparsight edge build` again"
             )
-        if tuple(self._engine.get_tensor_shape("steps")) != self._contract.steps.shape:
+        if tuple(self._engine.get_tensor_shape("steps")) != steps.shape[1:]:
             raise BundleError(
                 f"{file}: its engine takes steps of shape "
-                f"{list(self._engine.get_tensor_shape('steps'))}, the rate has "
-                f"{list(self._contract.steps.shape)}; its files are of different models"
+                f"{list(self._engine.get_tensor_shape('steps'))}, the rates have "
+                f"{list(steps.shape[1:])}; its files are of different models"
             )
         self._context: Any = self._engine.create_execution_context()
         if self._context is None:
             raise BundleError(f"{file}: no memory on {cuda.gpu} to run its engine")
 
-    def run(self, image: UInt8[np.ndarray, "h w 3"]) -> Maps:
+    def run(self, image: UInt8[np.ndarray, "h w 3"], rate: int) -> Maps:
         """Look at one frame; see `Engine.run`."""
+        steps = self._contract.steps_of(rate)
         hw = image.shape[0], image.shape[1]
         bound = self._bound
         if bound is None or bound.hw != hw:
             bound = self._bind(image)
         np.copyto(bound.host["image"][0], image)
+        np.copyto(bound.host["steps"], steps)
         if bound.replay is not None:
             bound.replay()
         else:
@@ -126,7 +128,7 @@ class TensorRtEngine:
         shapes = {
             **self._contract.shapes(image),
             "image": (1, *image.shape),
-            "steps": self._contract.steps.shape,
+            "steps": self._contract.steps.shape[1:],
         }
         self.close()
         if not self._context.set_input_shape("image", shapes["image"]):
@@ -145,10 +147,9 @@ class TensorRtEngine:
         device = {name: self._cuda.allocate(array.nbytes) for name, array in host.items()}
         for name, address in device.items():
             self._context.set_tensor_address(name, address)
-        host["steps"][...] = self._contract.steps
-        self._cuda.upload(device["steps"], host["steps"])
         # TensorRT sets itself up in the first run of a shape, which must not be captured.
         host["image"].fill(0)
+        host["steps"].fill(1)
         self._enqueue(host, device)
         self._cuda.wait()
         try:
@@ -159,7 +160,8 @@ class TensorRtEngine:
         return self._bound
 
     def _enqueue(self, host: dict[str, np.ndarray], device: dict[str, int]) -> None:
-        self._cuda.upload(device["image"], host["image"])
+        for name in _INPUTS:
+            self._cuda.upload(device[name], host[name])
         if not self._context.execute_async_v3(self._cuda.stream):
             raise BundleError(f"{self._contract.file}: TensorRT failed to run its engine")
         for name in _OUTPUTS:

@@ -53,8 +53,21 @@ class Endpoint:
             raise UsageError("TLS needs all three of --cert, --key and --ca, or --insecure")
         self._check_files()
 
-    def open(self) -> grpc.Channel:
+    @property
+    def host(self) -> str:
+        """The cloud's name or address."""
+        return _host(self.address)
+
+    @property
+    def port(self) -> int:
+        """Its port."""
+        return int(self.address.rpartition(":")[2])
+
+    def open(self, relay: Path | None = None) -> grpc.Channel:
         """A new channel; the files are read now, so that renewed ones count.
+
+        Args:
+            relay: The socket of a relay that leads to the cloud; None calls the cloud itself.
 
         Raises:
             UsageError: One of the files is gone or damaged.
@@ -65,15 +78,19 @@ class Endpoint:
             # Each try is a new connection: a shared one would wait by a clock of its own.
             ("grpc.use_local_subchannel_pool", 1),
         ]
+        target = self.address
+        if relay is not None:
+            target = f"unix:{relay}"
+            options.append(("grpc.default_authority", self.address))
         if self.cert is None or self.key is None or self.ca is None:
-            return grpc.insecure_channel(self.address, [*options, ("grpc.enable_http_proxy", 0)])
-        if self.server_name:
-            options.append(("grpc.ssl_target_name_override", self.server_name))
+            return grpc.insecure_channel(target, [*options, ("grpc.enable_http_proxy", 0)])
+        if self.server_name or relay is not None:
+            options.append(("grpc.ssl_target_name_override", self.server_name or self.host))
         self._check_files()
         credentials = grpc.ssl_channel_credentials(
             self.ca.read_bytes(), self.key.read_bytes(), self.cert.read_bytes()
         )
-        return grpc.secure_channel(self.address, credentials, options)
+        return grpc.secure_channel(target, credentials, options)
 
     def _check_files(self) -> None:
         # gRPC would only say that it can't connect.

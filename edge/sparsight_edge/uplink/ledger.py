@@ -27,6 +27,7 @@ class UplinkStats:
         deltas: Those of them that were told by what changed since another one (`reuse`).
         saved_bytes: What these did not take.
         acknowledged: Frames that the cloud is done with, each once; the refused ones among them.
+        answered_bytes: Messages of the frames that an answer came to, as they were spooled.
         refused: Frames that it found bad.
         again: Answers to send the frame later.
         held: Answers to keep the frame until one side is updated.
@@ -44,6 +45,7 @@ class UplinkStats:
     deltas: int = 0
     saved_bytes: int = 0
     acknowledged: int = 0
+    answered_bytes: int = 0
     refused: int = 0
     again: int = 0
     held: int = 0
@@ -96,7 +98,9 @@ class Ledger:
         with self._lock:
             self._stats = replace(self._stats, strays=self._stats.strays + 1)
 
-    def answered(self, result: FrameResult, round_trip_ms: float, in_flight: int) -> None:
+    def answered(
+        self, result: FrameResult, round_trip_ms: float, in_flight: int, spooled_bytes: int
+    ) -> None:
         """An answer came."""
         bad = result.status.done and result.status.name not in ("OK", "ALREADY_DONE")
         with self._lock:
@@ -105,6 +109,7 @@ class Ledger:
                 now,
                 in_flight=in_flight,
                 acknowledged=now.acknowledged + result.status.done,
+                answered_bytes=now.answered_bytes + spooled_bytes,
                 refused=now.refused + bad,
                 again=now.again + result.status.again,
                 held=now.held + result.status.held,

@@ -19,6 +19,7 @@ from sparsight.wire import (
 )
 from sparsight_edge.spool.spool import Spool, Spooled
 from sparsight_edge.uplink.ledger import Ledger
+from sparsight_edge.uplink.pacer import Pacer
 from sparsight_edge.uplink.reuse import Reuse
 
 
@@ -49,6 +50,7 @@ class Parcels:
         welcome: Welcome,
         bundle_id: str,
         tables: Tables | None,
+        pacer: Pacer | None = None,
     ) -> None:
         """From a stream that is open.
 
@@ -58,7 +60,9 @@ class Parcels:
             welcome: What the cloud takes.
             bundle_id: The bundle of this boot.
             tables: Of that bundle, to tell frames by what changed; None sends all of them whole.
+            pacer: Says what is too large for its promise: held, not refused, for that may change.
         """
+        self._pacer = pacer
         self._spool = spool
         self._ledger = ledger
         self._limit_bytes = welcome.payload_bytes_max
@@ -102,5 +106,12 @@ class Parcels:
             said = f"a payload of {len(frame.payload)} bytes, the cloud takes {self._limit_bytes}"
             self._ledger.complain(f"frame {spooled.epoch}/{spooled.seq} was refused: {said}")
             self._spool.refuse(spooled.epoch, spooled.seq, said)
+            return None
+        if self._pacer is not None and len(spooled.body) > self._pacer.frame_bytes_max:
+            said = f"has {len(spooled.body)} bytes, too many for {self._pacer.max_kbps:g} kbit/s"
+            self._ledger.complain(
+                f"frame {spooled.epoch}/{spooled.seq} is held: {said}; raise --max-kbps"
+            )
+            self._spool.hold(spooled.epoch, spooled.seq)
             return None
         return frame

@@ -36,6 +36,7 @@ from sparsight_edge.backoff import Backoff
 from sparsight_edge.spool.spool import Spool
 from sparsight_edge.uplink.acks import Acks
 from sparsight_edge.uplink.ledger import Ledger
+from sparsight_edge.uplink.pacer import Pacer
 from sparsight_edge.uplink.parcels import Parcel, Parcels
 from sparsight_edge.uplink.wires import CallEnd, Wires
 
@@ -123,6 +124,7 @@ class _Sent:
     sent_unix_ns: int
     sent_s: float
     delta: bool
+    spooled_bytes: int
 
 
 class Stream:
@@ -139,6 +141,7 @@ class Stream:
         housekeep: Callable[[], None],
         settings: StreamSettings,
         tables: Tables | None = None,
+        pacer: Pacer | None = None,
     ) -> None:
         """A stream on wires that were just connected.
 
@@ -152,6 +155,7 @@ class Stream:
             housekeep: Called several times a second.
             settings: How patient to be.
             tables: Of the bundle, to tell frames by what changed; None sends all of them whole.
+            pacer: Says how large a frame may be to be sent within the promise; None for any.
         """
         self.wires = wires
         self.hello = hello
@@ -161,6 +165,7 @@ class Stream:
         self.on_result = on_result
         self.housekeep = housekeep
         self.settings = settings
+        self.pacer = pacer
         self._tables = tables
         self._parcels: Parcels | None = None
         self._credit = Credit(0, 0)
@@ -218,7 +223,12 @@ class Stream:
         match message:
             case Welcome():
                 self._parcels = Parcels(
-                    self.spool, self.ledger, message, self.hello.bundle_id, self._tables
+                    self.spool,
+                    self.ledger,
+                    message,
+                    self.hello.bundle_id,
+                    self._tables,
+                    self.pacer,
                 )
                 self.ledger.state("up")
             case Credit():
@@ -242,7 +252,9 @@ class Stream:
         now_s, status = time.monotonic(), result.status
         self.acks.heard(sent.number)
         self._parcels.answered(result)
-        self.ledger.answered(result, (now_s - sent.sent_s) * 1e3, len(self._in_flight))
+        self.ledger.answered(
+            result, (now_s - sent.sent_s) * 1e3, len(self._in_flight), sent.spooled_bytes
+        )
         if status.done:
             self._useful = True
             self._pause.reset()
@@ -287,7 +299,7 @@ class Stream:
             return
         self._waiting = None
         self._sent_frames, self._sent_cost_bytes = self._sent_frames + 1, cost_bytes
-        frame = parcel.frame
+        frame, spooled_bytes = parcel.frame, len(parcel.message) + parcel.saved_bytes
         self._in_flight[parcel.key] = _Sent(
             self._sent_frames,
             frame.stream,
@@ -295,6 +307,7 @@ class Stream:
             time.time_ns(),
             now_s,
             frame.reference is not None,
+            spooled_bytes,
         )
         self.ledger.sent(len(parcel.message), len(self._in_flight), parcel.saved_bytes)
 

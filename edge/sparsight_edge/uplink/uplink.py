@@ -12,7 +12,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from sparsight.codec.tables import Tables
 from sparsight.errors import SparsightError
@@ -22,6 +23,8 @@ from sparsight_edge.spool.spool import Spool
 from sparsight_edge.uplink.acks import Acks
 from sparsight_edge.uplink.channel import Endpoint
 from sparsight_edge.uplink.ledger import Ledger, UplinkStats
+from sparsight_edge.uplink.pacer import Pacer
+from sparsight_edge.uplink.relay import Relay
 from sparsight_edge.uplink.stream import Answered, Ended, Stream, StreamSettings
 from sparsight_edge.uplink.wires import Wires
 
@@ -56,6 +59,7 @@ class Uplink:
         on_result: Callable[[Answered], None],
         settings: UplinkSettings | None = None,
         tables: Tables | None = None,
+        pacer: Pacer | None = None,
     ) -> None:
         """An uplink that does nothing yet.
 
@@ -66,12 +70,14 @@ class Uplink:
             on_result: Stores an answer; called in the uplink's thread, before it is acknowledged.
             settings: How patient to be.
             tables: Of the bundle, to tell frames by what changed; None sends all of them whole.
+            pacer: Holds what is sent to a promise; None sends as fast as the link goes.
         """
         self.endpoint = endpoint
         self.hello = hello
         self.spool = spool
         self.on_result = on_result
         self.settings = settings or UplinkSettings()
+        self.pacer = pacer
         self._tables = tables
         self.failure: Exception | None = None
         self._ledger = Ledger()
@@ -134,8 +140,15 @@ class Uplink:
             self.spool.release()
 
     def _one_stream(self) -> Ended:
+        if self.pacer is None:
+            return self._stream_over(None)
+        with Relay(self.endpoint.host, self.endpoint.port, self.pacer) as relay:
+            ended = self._stream_over(relay.path)
+            return replace(ended, reason=relay.problem) if relay.problem else ended
+
+    def _stream_over(self, relay: Path | None) -> Ended:
         try:
-            channel = self.endpoint.open()
+            channel = self.endpoint.open(relay)
         except SparsightError as error:  # a certificate that is being renewed
             return Ended(str(error))
         with channel:
@@ -151,6 +164,7 @@ class Uplink:
                     self._release_held,
                     self.settings.stream,
                     self._tables,
+                    self.pacer,
                 )
                 return stream.run(self._stop)
             finally:

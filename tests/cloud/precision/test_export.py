@@ -160,7 +160,7 @@ def test_one_cloud_answers_devices_of_every_precision(
         model = EdgeModel.load(copies[precision].folder, rate=0, engine="onnx")
         assert model.bundle_id in replica.serves.bundles
         box, image = model.fit(frame)
-        coded = model.code(model.engine.run(image))
+        coded = model.code(model.engine.run(image, 0), 0)
         assert coded.patches
         sent = FrameFeatures(FrameKey("drone", 0, 0), "main", 0, box, 0, coded.payload)
         (answer,) = replica.run([sent])

@@ -115,7 +115,7 @@ def test_its_halves_say_what_it_says_in_one_process(built: Path, squares: Path) 
     from sparsight_edge.model import EdgeModel
 
     model = EdgeModel.load(built, rate=1)
-    payload = model.code(model.engine.run(model.fit(frame)[1])).payload
+    payload = model.code(model.engine.run(model.fit(frame)[1], 1), 1).payload
     assert len(payload) == result.payload_bytes
     coded = decode(payload, half.codec.tables)
     assert encode(coded, half.codec.tables, half.manifest.cloud_id) == payload

@@ -12,7 +12,8 @@ from sparsight_edge.engine.onnx import OnnxEngine
 
 from ..small.graphs import write_graph  # noqa: TID252
 
-STEPS = np.array([[1, 2, 4, 8], [2, 4, 8, 16], [3, 5, 7, 9], [4, 8, 9, 6]], np.float32)
+FINE = np.array([[1, 2, 4, 8], [2, 4, 8, 16], [3, 5, 7, 9], [4, 8, 9, 6]], np.float32)
+STEPS = np.stack([FINE, 4 * FINE])
 
 
 @pytest.fixture
@@ -31,27 +32,28 @@ def test_maps_of_any_size(graph: Path, height: int, width: int) -> None:
     engine = OnnxEngine(graph, STEPS)
     assert isinstance(engine, Engine)
     image = picture(height, width)
-    maps = engine.run(image)
+    maps = engine.run(image, 0)
     assert maps.heat.dtype == np.float32 and maps.latents.dtype == np.int8
     red = image[..., 0].reshape(height // 8, 8, width // 8, 8).mean((1, 3)) / 255
     np.testing.assert_allclose(maps.heat, red, atol=1e-5)
     grey = image.reshape(height // 16, 16, width // 16, 16, 3).mean((1, 3, 4))
-    want = np.round(grey / STEPS[:, :, None, None]) - 10 * np.arange(4)[:, None, None]
+    want = np.round(grey / FINE[:, :, None, None]) - 10 * np.arange(4)[:, None, None]
     assert maps.latents.shape == want.shape
     off = np.abs(maps.latents - np.clip(want, -128, 127))
     assert off.max() <= 1 and off.mean() < 0.1  # a mean at one half may round either way
 
 
-def test_the_steps_are_the_rates(graph: Path) -> None:
-    image = picture(32, 32)
-    fine = OnnxEngine(graph, STEPS).run(image).latents
-    coarse = OnnxEngine(graph, STEPS * 4).run(image).latents
+def test_every_frame_has_a_rate_of_its_own(graph: Path) -> None:
+    image, engine = picture(32, 32), OnnxEngine(graph, STEPS)
+    fine, coarse, again = (engine.run(image, rate).latents for rate in (0, 1, 0))
+    np.testing.assert_array_equal(again, fine)
+    np.testing.assert_array_equal(coarse, OnnxEngine(graph, STEPS[1:]).run(image, 0).latents)
     assert (np.abs(coarse[:, 0]).max((1, 2)) < np.abs(fine[:, 0]).max((1, 2))).all()
 
 
 def test_the_channels_may_be_left_open(tmp_path: Path) -> None:
     write_graph(tmp_path / "edge.onnx", fixed_channels=False)
-    maps = OnnxEngine(tmp_path / "edge.onnx", STEPS).run(picture(32, 32))
+    maps = OnnxEngine(tmp_path / "edge.onnx", STEPS).run(picture(32, 32), 1)
     assert maps.latents.shape == (4, 4, 2, 2)
 
 
@@ -83,13 +85,13 @@ def test_a_graph_of_another_stride_is_refused_when_it_runs(tmp_path: Path) -> No
     write_graph(tmp_path / "edge.onnx", heat_stride=4)
     engine = OnnxEngine(tmp_path / "edge.onnx", STEPS)
     with pytest.raises(BundleError, match=r"expected heat of shape \[1, 4, 4\].* got \[1, 8, 8\]"):
-        engine.run(picture(32, 32))
+        engine.run(picture(32, 32), 0)
 
 
 @pytest.mark.parametrize("step", [0, -1, np.nan, np.inf])
 def test_steps_that_are_none(graph: Path, step: float) -> None:
     steps = STEPS.copy()
-    steps[2, 1] = step
+    steps[1, 2, 1] = step
     with pytest.raises(BundleError, match="step sizes must be finite and above 0"):
         OnnxEngine(graph, steps)
 
@@ -97,7 +99,13 @@ def test_steps_that_are_none(graph: Path, step: float) -> None:
 @pytest.mark.parametrize("shape", [(33, 32), (32, 40), (0, 32)])
 def test_an_input_that_is_not_letterboxed(graph: Path, shape: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="expected multiples of 32 px"):
-        OnnxEngine(graph, STEPS).run(np.zeros((*shape, 3), np.uint8))
+        OnnxEngine(graph, STEPS).run(np.zeros((*shape, 3), np.uint8), 0)
+
+
+@pytest.mark.parametrize("rate", [-1, 2])
+def test_a_rate_that_there_is_not(graph: Path, rate: int) -> None:
+    with pytest.raises(ValueError, match=f"expected a rate from 0 to 1, got {rate}"):
+        OnnxEngine(graph, STEPS).run(picture(32, 32), rate)
 
 
 def test_it_tells_nobody(graph: Path, tmp_path: Path) -> None:
@@ -108,7 +116,7 @@ def test_it_tells_nobody(graph: Path, tmp_path: Path) -> None:
     del environment["ORT_DISABLE_TELEMETRY"]
     use = (
         "import numpy as np, pathlib, sys; from sparsight_edge.engine.onnx import OnnxEngine; "
-        "OnnxEngine(pathlib.Path(sys.argv[1]), np.ones((4, 4), np.float32))"
+        "OnnxEngine(pathlib.Path(sys.argv[1]), np.ones((1, 4, 4), np.float32))"
     )
     subprocess.run([sys.executable, "-c", use, str(graph)], env=environment, check=True)
     assert list(told.iterdir()) == []

@@ -19,23 +19,26 @@ from ..small.graphs import write_graph  # noqa: TID252
 
 pytest.importorskip("openvino", reason="the extra openvino is not installed")
 
-STEPS = np.ones((4, 4), np.float32)
+STEPS = np.ones((1, 4, 4), np.float32)
 
 
-def test_the_same_integers_up_to_rounding_and_payloads_decode(split_bundle: Path) -> None:
-    right = EdgeModel.load(split_bundle, rate=0, engine="onnx")
-    model = EdgeModel.load(split_bundle, rate=0, engine="openvino")
+@pytest.mark.parametrize("rate", [0, 1])
+def test_the_same_integers_up_to_rounding_and_payloads_decode(
+    split_bundle: Path, rate: int
+) -> None:
+    right = EdgeModel.load(split_bundle, engine="onnx")
+    model = EdgeModel.load(split_bundle, engine="openvino")
     assert isinstance(model.engine, Engine)
     tables = Tables.load(split_bundle / TABLES)
     kept = []
     for seed in range(3):
         _, image = model.fit(scene(seed))
-        maps, want = model.engine.run(image), right.engine.run(image)
+        maps, want = model.engine.run(image, rate), right.engine.run(image, rate)
         kept.append((maps, maps.latents.copy()))
         np.testing.assert_allclose(maps.heat, want.heat, atol=1e-4)
         off = np.abs(maps.latents.astype(int) - want.latents)
         assert off.max() <= 1 and (off > 0).mean() < 2e-3
-        frame = decode(model.code(maps).payload, tables)
+        frame = decode(model.code(maps, rate).payload, tables)
         zones = frame.zones()
         told = zones != UNTOLD
         assert told.any()
@@ -66,7 +69,7 @@ def test_a_foreign_graph(tmp_path: Path) -> None:
     write_graph(tmp_path / EDGE, heat_stride=4)
     image = np.zeros((32, 64, 3), np.uint8)
     with pytest.raises(BundleError, match="exported for another model"):
-        OpenVinoEngine(tmp_path / EDGE, STEPS).run(image)
+        OpenVinoEngine(tmp_path / EDGE, STEPS).run(image, 0)
     write_graph(tmp_path / EDGE, channels=3)
     with pytest.raises(BundleError, match=r"edge\.onnx"):
-        OpenVinoEngine(tmp_path / EDGE, STEPS).run(image)
+        OpenVinoEngine(tmp_path / EDGE, STEPS).run(image, 0)

@@ -23,7 +23,8 @@ from ..small.bundles import write_small_bundle  # noqa: TID252
 from ..small.gpu import SmallCuda, SmallTensorRt  # noqa: TID252
 from ..small.graphs import write_graph  # noqa: TID252
 
-STEPS = np.array([[1, 2, 4, 8], [2, 4, 8, 16], [3, 5, 7, 9], [4, 8, 9, 6]], np.float32)
+FINE = np.array([[1, 2, 4, 8], [2, 4, 8, 16], [3, 5, 7, 9], [4, 8, 9, 6]], np.float32)
+STEPS = np.stack([FINE, 3 * FINE])
 
 
 @pytest.fixture
@@ -81,8 +82,8 @@ def test_every_frame_has_its_own_numbers(graph: Path, captures: bool) -> None:
     engine, right = engine_on(cuda, graph), OnnxEngine(graph, STEPS)
     assert isinstance(engine, Engine)
     kept = []
-    for seed in range(4):
-        maps, want = engine.run(picture(seed)), right.run(picture(seed))
+    for seed, rate in enumerate((0, 1, 1, 0)):
+        maps, want = engine.run(picture(seed), rate), right.run(picture(seed), rate)
         kept.append((maps, want))
     for maps, want in kept:  # those of earlier frames are not written over
         np.testing.assert_array_equal(maps.latents, want.latents)
@@ -97,7 +98,9 @@ def test_another_size_means_other_buffers_and_none_are_left_behind(graph: Path) 
     engine, right = engine_on(cuda, graph), OnnxEngine(graph, STEPS)
     for seed, (height, width) in enumerate([(32, 32), (64, 128), (64, 128), (96, 32)]):
         image = picture(seed, height, width)
-        np.testing.assert_array_equal(engine.run(image).latents, right.run(image).latents)
+        np.testing.assert_array_equal(
+            engine.run(image, seed % 2).latents, right.run(image, seed % 2).latents
+        )
         assert len(cuda.memory) == len(cuda.host) == 4
         assert cuda.memory and sum(m.size for m in cuda.memory.values()) < 10 * image.size
     engine.close()
@@ -108,41 +111,41 @@ def test_what_goes_wrong_on_the_gpu_is_told(graph: Path, tmp_path: Path) -> None
     trt = SmallTensorRt()
     engine = engine_on(SmallCuda(), graph, trt)
     with pytest.raises(ValueError, match="expected multiples of 32 px"):
-        engine.run(picture(0, 33, 32))
+        engine.run(picture(0, 33, 32), 0)
     with pytest.raises(BundleError, match=r"takes no input of 32x8192 px.*edge build"):
-        engine.run(np.zeros((8192, 32, 3), np.uint8))
+        engine.run(np.zeros((8192, 32, 3), np.uint8), 0)
     trt.fails = True
     with pytest.raises(BundleError, match="TensorRT failed to run its engine"):
-        engine.run(picture(0))
+        engine.run(picture(0), 0)
     with pytest.raises(BundleError, match=r"does not load on a small GPU.*edge build"):
         TensorRtEngine(graph, STEPS, b"of another board", SmallTensorRt(), SmallCuda())
     with pytest.raises(BundleError, match="its files are of different models"):
-        TensorRtEngine(graph, STEPS[:, :3], graph.read_bytes(), SmallTensorRt(), SmallCuda())
+        TensorRtEngine(graph, STEPS[:, :, :3], graph.read_bytes(), SmallTensorRt(), SmallCuda())
     write_graph(tmp_path / "other.onnx", heat_stride=4)
     with pytest.raises(BundleError, match="exported for another model"):
-        engine_on(SmallCuda(), tmp_path / "other.onnx").run(picture(0))
+        engine_on(SmallCuda(), tmp_path / "other.onnx").run(picture(0), 0)
 
 
 def test_built_once_then_run(bundle: Bundle, tmp_path: Path) -> None:
     trt, cuda, plans = SmallTensorRt(), SmallCuda(), tmp_path / "plans"
     with pytest.raises(UsageError, match=r"no engine of it was built on a small GPU.*edge build"):
-        open_tensorrt(bundle, 0, plans, trt, cuda)
+        open_tensorrt(bundle, plans, trt, cuda)
     file, new = build_engine(bundle, plans, trt, cuda)
     assert new and file.parent == plans and plans.stat().st_mode & 0o077 == 0
     assert build_engine(bundle, plans, trt, cuda) == (file, False)
     assert trt.built == 1
-    engine = open_tensorrt(bundle, 1, plans, trt, cuda)
+    engine = open_tensorrt(bundle, plans, trt, cuda)
     image = picture(3)
-    want = open_engine(bundle, 1, "onnx").run(image)
-    np.testing.assert_array_equal(engine.run(image).latents, want.latents)
+    want = open_engine(bundle, "onnx").run(image, 1)
+    np.testing.assert_array_equal(engine.run(image, 1).latents, want.latents)
 
 
 def test_who_is_chosen(bundle: Bundle, tmp_path: Path) -> None:
     """Here nothing was built and there is no GPU."""
-    assert isinstance(open_engine(bundle, 0), OnnxEngine)
-    assert isinstance(open_engine(bundle, 0, "onnx"), OnnxEngine)
+    assert isinstance(open_engine(bundle), OnnxEngine)
+    assert isinstance(open_engine(bundle, "onnx"), OnnxEngine)
     with pytest.raises(UsageError):
-        open_engine(bundle, 0, "tensorrt", plans=tmp_path)
+        open_engine(bundle, "tensorrt", plans=tmp_path)
     for precision in ("fp16", "int8-trt"):
         copy = Bundle(
             bundle.folder,
@@ -150,16 +153,16 @@ def test_who_is_chosen(bundle: Bundle, tmp_path: Path) -> None:
             bundle.model,
         )
         with pytest.raises(UsageError, match=rf"is in {precision}, which is for TensorRT.*onnx"):
-            open_engine(copy, 0, plans=tmp_path)
-        assert isinstance(open_engine(copy, 0, "onnx"), OnnxEngine)
+            open_engine(copy, plans=tmp_path)
+        assert isinstance(open_engine(copy, "onnx"), OnnxEngine)
     x86 = Bundle(
         bundle.folder, rewrite(bundle.folder, bundle.manifest, precision="int8-x86"), bundle.model
     )
-    assert isinstance(open_engine(x86, 0), OnnxEngine)
+    assert isinstance(open_engine(x86), OnnxEngine)
     with pytest.raises(UsageError, match="int8-x86, which TensorRT does not take"):
         build_engine(x86, tmp_path, SmallTensorRt(), SmallCuda())
     with pytest.raises(UsageError, match="int8-x86, which TensorRT does not take"):
-        open_engine(x86, 0, "tensorrt", plans=tmp_path)
+        open_engine(x86, "tensorrt", plans=tmp_path)
 
 
 def test_build_as_typed_where_there_is_no_gpu(
@@ -193,10 +196,10 @@ def test_on_a_gpu(split_bundle: Path, tmp_path: Path) -> None:
         pytest.skip(f"NOT RUN: {error}")
     bundle = open_bundle(split_bundle)
     build_engine(bundle, tmp_path)
-    engine, right = open_tensorrt(bundle, 0, tmp_path), open_engine(bundle, 0, "onnx")
+    engine, right = open_tensorrt(bundle, tmp_path), open_engine(bundle, "onnx")
     for seed, (height, width) in enumerate([(160, 256), (160, 256), (256, 256)]):
         image = picture(seed, height, width)
-        maps, want = engine.run(image), right.run(image)
+        maps, want = engine.run(image, seed % 2), right.run(image, seed % 2)
         np.testing.assert_allclose(maps.heat, want.heat, atol=1e-3)
         assert (maps.latents != want.latents).mean() < 0.01
     engine.close()

@@ -11,6 +11,7 @@ from sparsight.errors import UsageError
 from sparsight.wire import Hello
 from sparsight_edge.spool.spool import Spool
 from sparsight_edge.uplink.channel import Endpoint
+from sparsight_edge.uplink.pacer import Pacer
 from sparsight_edge.uplink.uplink import Uplink, UplinkSettings
 
 from ..small.cloud import SmallCloud  # noqa: TID252
@@ -48,11 +49,12 @@ def issue(folder: Path) -> Papers:
     return Papers(credentials, ca, cert, key)
 
 
-def reach(folder: Path, endpoint: Endpoint) -> tuple[str, str]:
+def reach(folder: Path, endpoint: Endpoint, pacer: Pacer | None = None) -> tuple[str, str]:
     """Try for a while; how the link stood, and why."""
     spool = Spool(folder / "spool", "drone")
     hello = Hello("drone", spool.epoch, "ab" * 32, 1, ("front",))
-    uplink = Uplink(endpoint, hello, spool, lambda answered: None, UplinkSettings((0.1, 0.1)))
+    settings = UplinkSettings((0.1, 0.1))
+    uplink = Uplink(endpoint, hello, spool, lambda answered: None, settings, pacer=pacer)
     uplink.start()
     end_s = time.monotonic() + 30
     while uplink.stats().state == "connecting" and time.monotonic() < end_s:
@@ -63,25 +65,32 @@ def reach(folder: Path, endpoint: Endpoint) -> tuple[str, str]:
     return stats.state, stats.reason
 
 
-def test_both_sides_prove_who_they_are(papers: Papers, tmp_path: Path) -> None:
+both_ways = pytest.mark.parametrize("pacer", [None, Pacer(5000)], ids=["direct", "relayed"])
+
+
+@both_ways
+def test_both_sides_prove_who_they_are(papers: Papers, tmp_path: Path, pacer: Pacer | None) -> None:
     with SmallCloud(credentials=papers.server) as cloud:
         mine = Endpoint(cloud.address, papers.cert, papers.key, papers.ca)
-        assert reach(tmp_path, mine) == ("up", "")
+        assert reach(tmp_path, mine, pacer) == ("up", "")
         named = Endpoint(cloud.address, papers.cert, papers.key, papers.ca, "gateway.example")
-        assert reach(tmp_path, named) == ("up", "")
+        assert reach(tmp_path, named, pacer) == ("up", "")
         other = Endpoint(cloud.address, papers.cert, papers.key, papers.ca, "elsewhere.example")
-        assert reach(tmp_path, other)[0] == "waiting"
+        assert reach(tmp_path, other, pacer)[0] == "waiting"
 
 
-def test_a_stranger_is_not_let_in_and_not_believed(papers: Papers, tmp_path: Path) -> None:
+@both_ways
+def test_a_stranger_is_not_let_in_and_not_believed(
+    papers: Papers, tmp_path: Path, pacer: Pacer | None
+) -> None:
     stranger = issue(tmp_path / "stranger")
     with SmallCloud(credentials=papers.server) as cloud:
         foreign = Endpoint(cloud.address, stranger.cert, stranger.key, papers.ca)
-        assert reach(tmp_path, foreign)[0] == "waiting"
+        assert reach(tmp_path, foreign, pacer)[0] == "waiting"
         deceived = Endpoint(cloud.address, papers.cert, papers.key, stranger.ca)
-        state, reason = reach(tmp_path, deceived)
+        state, reason = reach(tmp_path, deceived, pacer)
         assert state == "waiting" and reason.startswith("UNAVAILABLE")
-        assert reach(tmp_path, Endpoint(cloud.address))[0] == "waiting"
+        assert reach(tmp_path, Endpoint(cloud.address), pacer)[0] == "waiting"
         assert cloud.hellos == []
 
 

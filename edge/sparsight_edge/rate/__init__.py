@@ -1,0 +1,1 @@
+"""Rate control: what each frame may cost, from how the link fares."""
