@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 
 from sparsight.bundle import TABLES, Manifest, open_bundle
 from sparsight.codec.cut import cut_frame
-from sparsight.codec.payload import encode
+from sparsight.codec.payload import decode, encode
 from sparsight.codec.tables import Tables
 from sparsight.errors import BundleError, UsageError
 from sparsight.geometry import Letterbox
@@ -27,6 +27,7 @@ from sparsight.slicer import slice_heat
 from sparsight_edge.engine.choose import open_engine
 from sparsight_edge.engine.engine import Engine, Maps
 from sparsight_edge.settings import EngineName
+from sparsight_edge.steady import SteadySettings, same_fields
 
 WARM_PX = 256
 """Side of the frame that a loaded model is warmed with."""
@@ -123,7 +124,9 @@ class EdgeModel:
     def warm(self) -> None:
         """Code a made-up frame, so that the first real one does not wait for compilers."""
         maps = self.engine.run(np.zeros((WARM_PX, WARM_PX, 3), np.uint8), self.rate)
-        self.code(Maps(np.ones_like(maps.heat), maps.latents), self.rate)
+        maps = Maps(np.ones_like(maps.heat), maps.latents)
+        same_fields(maps, maps, SteadySettings())
+        decode(self.code(maps, self.rate).payload, self.tables)  # as the uplink does
 
     def fit(
         self, frame: UInt8[np.ndarray, "h w 3"]

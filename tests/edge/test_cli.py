@@ -316,7 +316,8 @@ def test_sighup_reads_the_settings_again(
     cloud: SmallCloud, bundle: Path, pictures: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "agent.toml"
-    file.write_text("[source]\nloop = true\nfps = 50\n")
+    link = "[link]\nmax_kbps = 20000\n"
+    file.write_text(f"[source]\nloop = true\nfps = 50\n{link}")
     process = start(
         *options(tmp_path, bundle, pictures, cloud.address),
         *("--config", file, "--log-format", "json"),
@@ -327,12 +328,17 @@ def test_sighup_reads_the_settings_again(
     process.send_signal(signal.SIGHUP)
     wrong = json.loads(line_with("not reloaded", process.stderr))
     assert wrong["level"] == "error" and "the nearest is source.loop" in wrong["reason"]
-    file.write_text("[source]\nloop = true\nfps = 60\n[report]\nlog_level = 'debug'\n")
+    file.write_text("[source]\nloop = true\nfps = 50\n")
+    process.send_signal(signal.SIGHUP)
+    wrong = json.loads(line_with("not reloaded", process.stderr))
+    assert "max_kbps: can be changed while an agent runs, but not given or taken" in wrong["reason"]
+    link = link.replace("20000", "30000")
+    file.write_text(f"[source]\nloop = true\nfps = 60\n{link}[report]\nlog_level = 'debug'\n")
     process.send_signal(signal.SIGHUP)
     waits = json.loads(line_with("need a restart", process.stderr))
     assert waits["level"] == "warning" and waits["settings"] == ["source.fps"]
     done = json.loads(line_with("settings reloaded", process.stderr))
-    assert done["changed"] == ["report.log_level"]
+    assert done["changed"] == ["link.max_kbps", "report.log_level"]
     before = len(cloud.acked)
     until(lambda: len(cloud.acked) > before)
     process.send_signal(signal.SIGTERM)

@@ -130,7 +130,7 @@ from sparsight_edge.model import EdgeModel
 model = EdgeModel.load(Path(sys.argv[1]))
 model.warm()
 for _ in range(3):
-    model.code(model.engine.run(np.full((864, 1536, 3), 90, np.uint8)))
+    model.code(model.engine.run(np.full((864, 1536, 3), 90, np.uint8), 2), 2)
 for line in open("/proc/self/status"):
     if line.startswith("RssAnon:"):
         print(int(line.split()[1]) // 1024)
