@@ -32,7 +32,11 @@ EXITS = (
     Exit(PictureError.exit_code, "some frames could not be read; all others went", "look at them"),
     Exit(BundleError.exit_code, "the bundle is missing, damaged or of another version", "get it"),
     Exit(WireError.exit_code, "a name that can't be sent", "give another --device or --stream"),
-    Exit(SpoolError.exit_code, "the spool can't be opened or written", "mend the disk or folder"),
+    Exit(
+        SpoolError.exit_code,
+        "the spool can't be opened or written, or is full (--when-full stop)",
+        "mend the disk or folder",
+    ),
     Exit(LinkError.exit_code, "frames are left in the spool", "run again; they go first"),
     Exit(DOCTOR_FAILED, "edge doctor: a check failed", "do what its lines say"),
     Exit(129, "SIGHUP: the terminal is gone; drained like 143", "as after 143"),
