@@ -157,8 +157,8 @@ class _Watch:
             _log.info(
                 "draining", signal=self._asked.ends[0].name, grace_s=self._agent.settings.grace_s
             )
-        if self._asked.reload.is_set():
-            self._asked.reload.clear()
+        if self._asked.reload:
+            self._asked.reload = False
             self.supervisor.reloading()
             self._current.reload(self._apply)
             self.supervisor.ready()
