@@ -98,7 +98,7 @@ class Bench:
     address: str
     settings: AgentSettings = field(default_factory=lambda: AgentSettings(drain_s=10))
     spool_settings: SpoolSettings | None = None
-    may_hang: bool = False
+    hangs: str = ""  # the stage that does, and is left behind
     pilot: Pilot | None = None
     pacer: Pacer | None = None
 
@@ -138,7 +138,7 @@ class Bench:
         finally:
             spool.close()
             left = {t.name for t in threading.enumerate()} & STAGES
-            assert not left or (self.may_hang and left == {"capture"})
+            assert left == ({self.hangs} if self.hangs else set())
 
 
 STAGES = {"capture", "engine", "coding", "uplink", "uplink-reader"}
@@ -402,7 +402,7 @@ def test_a_camera_that_hangs_is_left_behind(
             yield from Camera(3).frames(report)
             wake.wait()
 
-    bench = Bench(tmp_path, model, cloud.address, may_hang=True)
+    bench = Bench(tmp_path, model, cloud.address, hangs="capture")
 
     def stop(now: Progress) -> None:
         if now.uplink.acknowledged == 3:
@@ -411,8 +411,38 @@ def test_a_camera_that_hangs_is_left_behind(
 
     done = bench.run(Hangs(), stop)
     assert (done.captured, done.spool.left, len(cloud.committed)) == (3, 0, 3)
-    assert "capture" in {t.name for t in threading.enumerate()}
     wake.set()
+    for thread in [t for t in threading.enumerate() if t.name == "capture"]:
+        thread.join(10)
+
+
+def test_an_engine_that_hangs_does_not_outlast_the_grace_of_one_stop(
+    cloud: SmallCloud, model: EdgeModel, tmp_path: Path
+) -> None:
+    wake = threading.Event()
+
+    @dataclass
+    class Hangs(SlowEngine):
+        def run(self, image: UInt8[np.ndarray, "h w 3"], rate: int) -> Maps:
+            if self.runs == 3:
+                wake.wait()
+            return super().run(image, rate)
+
+    stuck = replace(model, engine=Hangs())
+    settings = AgentSettings(grace_s=0.2, watch_s=0.05)
+    bench = Bench(tmp_path, stuck, cloud.address, settings, hangs="engine")
+
+    def stop(now: Progress) -> None:
+        if now.uplink.acknowledged == 3:
+            bench.stops.soon.set()
+
+    begin_s = time.monotonic()
+    done = bench.run(Camera(10), stop)
+    assert time.monotonic() - begin_s < 30
+    assert (done.spool.appended, done.spool.left, len(cloud.committed)) == (3, 0, 3)
+    wake.set()
+    for thread in [t for t in threading.enumerate() if t.name == "engine"]:
+        thread.join(10)
 
 
 def test_outside_the_engine_is_measured(

@@ -57,13 +57,26 @@ def test_a_name_in_the_abstract_namespace(monkeypatch: pytest.MonkeyPatch) -> No
         assert manager.recv(100) == b"READY=1"
 
 
-def test_without_a_manager_or_with_one_that_is_gone_nothing_happens(
+def test_who_is_not_asked_says_nothing(
+    manager: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET")
+    Supervisor().ready()
+    with pytest.raises(TimeoutError):
+        manager.recv(100)
+
+
+def test_a_manager_that_is_gone_for_a_while_is_told_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    Supervisor().ready()
-    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
-    Supervisor().stopping()
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "s"))
+    supervisor = Supervisor()
+    supervisor.ready()  # nobody is there, and that ends nothing
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "s"))
+        manager.settimeout(1)
+        supervisor.stopping()
+        assert manager.recv(100) == b"STOPPING=1"
 
 
 def test_a_stage_that_does_not_end_is_seen() -> None:
