@@ -8,12 +8,9 @@ from pathlib import Path
 import pytest
 
 from sparsight_edge.notify import Supervisor
-from sparsight_edge.progress import Progress
-from sparsight_edge.spool.stats import SpoolStats
 from sparsight_edge.timings import Timings
-from sparsight_edge.uplink.ledger import UplinkStats
 
-WELL = Progress(0, 0, 0, 0, 0, 0, 0.0, SpoolStats(), UplinkStats(), Timings().times())
+from .small.figures import NOTHING_YET
 
 
 @pytest.fixture
@@ -31,12 +28,12 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.
 def test_alive_is_said_now_and_then_but_not_when_a_stage_is_stuck(manager: socket.socket) -> None:
     supervisor = Supervisor()
     assert supervisor.watchdog_s == 3
-    supervisor.alive(WELL, "fine")
-    supervisor.alive(WELL, "fine")
+    supervisor.alive(NOTHING_YET, "fine")
+    supervisor.alive(NOTHING_YET, "fine")
     assert manager.recv(100) == b"WATCHDOG=1\nSTATUS=fine"
     with pytest.raises(TimeoutError):
         manager.recv(100)
-    Supervisor().alive(replace(WELL, stuck_s=3.1), "stuck")
+    Supervisor().alive(replace(NOTHING_YET, stuck_s=3.1), "stuck")
     with pytest.raises(TimeoutError):
         manager.recv(100)
 
