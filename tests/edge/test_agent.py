@@ -24,7 +24,7 @@ from sparsight_edge.progress import Progress
 from sparsight_edge.rate.ladder import Choice, RateLimits, Sizes
 from sparsight_edge.rate.pilot import Pilot
 from sparsight_edge.records import FRAMES, RESULTS, Records
-from sparsight_edge.spool.settings import SPOOL_BYTES_MIN, SpoolSettings
+from sparsight_edge.spool.settings import SPOOL_BYTES_MIN, SpoolSettings, WhenFull
 from sparsight_edge.spool.spool import Spool
 from sparsight_edge.summary import status_line, summary_json
 from sparsight_edge.uplink.channel import Endpoint
@@ -299,17 +299,22 @@ def test_a_device_that_is_turned_away_does_not_wait(model: EdgeModel, tmp_path: 
     assert done.uplink.reason == "UNKNOWN_BUNDLE: serves others"
 
 
+def small_spool(folder: Path, model: EdgeModel, cloud: SmallCloud, when_full: WhenFull) -> Bench:
+    """An agent whose spool is soon full, and that waits for no answers at its end."""
+    return Bench(
+        folder,
+        replace(model, engine=SlowEngine()),
+        cloud.address,
+        AgentSettings(grace_s=0.1, drain_s=0.1),
+        SpoolSettings(SPOOL_BYTES_MIN, when_full),
+    )
+
+
 def test_a_full_spool_makes_capture_wait_and_a_stop_ends_that(
     model: EdgeModel, tmp_path: Path
 ) -> None:
     with SmallCloud(Rules(credit_frames=0)) as cloud:
-        bench = Bench(
-            tmp_path,
-            replace(model, engine=SlowEngine()),
-            cloud.address,
-            AgentSettings(grace_s=0.1),
-            SpoolSettings(SPOOL_BYTES_MIN, "block"),
-        )
+        bench = small_spool(tmp_path, model, cloud, "block")
 
         def stop(now: Progress) -> None:
             if now.spool.full:
@@ -323,13 +328,7 @@ def test_a_full_spool_makes_capture_wait_and_a_stop_ends_that(
 
 def test_a_full_spool_of_a_live_source_drops_its_oldest(model: EdgeModel, tmp_path: Path) -> None:
     with SmallCloud(Rules(credit_frames=0)) as cloud:
-        done = Bench(
-            tmp_path,
-            replace(model, engine=SlowEngine()),
-            cloud.address,
-            AgentSettings(drain_s=0.1),
-            SpoolSettings(SPOOL_BYTES_MIN, "drop-oldest"),
-        ).run(Camera(1500))
+        done = small_spool(tmp_path, model, cloud, "drop-oldest").run(Camera(1500))
     assert done.captured == done.spool.appended == 1500
     assert done.spool.dropped > 0
     assert done.spool.dropped + done.spool.left == 1500
@@ -337,13 +336,7 @@ def test_a_full_spool_of_a_live_source_drops_its_oldest(model: EdgeModel, tmp_pa
 
 def test_a_full_spool_that_drops_the_newest_says_how_many(model: EdgeModel, tmp_path: Path) -> None:
     with SmallCloud(Rules(credit_frames=0)) as cloud:
-        done = Bench(
-            tmp_path,
-            replace(model, engine=SlowEngine()),
-            cloud.address,
-            AgentSettings(drain_s=0.1),
-            SpoolSettings(SPOOL_BYTES_MIN, "drop-newest"),
-        ).run(Camera(400))
+        done = small_spool(tmp_path, model, cloud, "drop-newest").run(Camera(400))
     assert done.captured == done.spool.appended + done.spool.dropped_new == 400
     assert done.spool.dropped_new > 0 == done.spool.dropped
     assert done.unspooled == 0
@@ -359,12 +352,7 @@ def test_a_full_spool_that_drops_the_newest_says_how_many(model: EdgeModel, tmp_
 
 def test_a_full_spool_that_stops_ends_the_agent_and_stays(model: EdgeModel, tmp_path: Path) -> None:
     with SmallCloud(Rules(credit_frames=0)) as cloud:
-        bench = Bench(
-            tmp_path,
-            replace(model, engine=SlowEngine()),
-            cloud.address,
-            spool_settings=SpoolSettings(SPOOL_BYTES_MIN, "stop"),
-        )
+        bench = small_spool(tmp_path, model, cloud, "stop")
         with pytest.raises(SpoolError, match="the spool is full and was to stop then"):
             bench.run(Camera(100_000))
     spool = Spool(tmp_path / "spool", "drone")
