@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from xml.sax.saxutils import escape
+
+from bench.svg import line, page, text
 
 WIDTH_PX, PANEL_PX, GAP_PX, LEFT_PX, TOP_PX = 960, 110, 26, 74, 60
 RED, BLUE, GREY = "#c1121f", "#1d3557", "#bbbbbb"
@@ -38,41 +39,36 @@ def chart(found: dict[str, Any]) -> str:
     oldest_s = max(4.0, *(one["queue_s"] for one in series))
     best = max([one["ap"] for one in steps if one["ap"] is not None], default=0.0) or 1.0
     link, queue, rate, ap = _panels(oldest_s, best)
-    parts = [_text(LEFT_PX, 20, _title(found), size=15)]
+    parts = [text(LEFT_PX, 20, _title(found), size=15)]
     for panel in (link, queue, rate, ap):
-        parts.append(_text(LEFT_PX, panel.top_px - 5, panel.title, colour="#444444"))
+        parts.append(text(LEFT_PX, panel.top_px - 5, panel.title, colour="#444444"))
         for value, label in panel.ticks:
             y = panel.y(value)
-            parts.append(_line([(LEFT_PX, y), (WIDTH_PX - 20, y)], "#e6e6e6", 1))
-            parts.append(_text(LEFT_PX - 6, y + 4, label, anchor="end", size=11))
+            parts.append(line([(LEFT_PX, y), (WIDTH_PX - 20, y)], "#e6e6e6", 1))
+            parts.append(text(LEFT_PX - 6, y + 4, label, anchor="end", size=11))
     bottom = ap.top_px + PANEL_PX
     for step, shape in zip(steps, found["links"], strict=True):
         left, right = x(step["begin_s"]), x(step["end_s"])
-        parts.append(_line([(left, TOP_PX - 20), (left, bottom)], GREY, 1, "3 3"))
-        parts.append(_text(left + 4, TOP_PX - 24, step["name"], size=11))
+        parts.append(line([(left, TOP_PX - 20), (left, bottom)], GREY, 1, "3 3"))
+        parts.append(text(left + 4, TOP_PX - 24, step["name"], size=11))
         y = link.y(shape["kbps"] or KBPS[0])
-        parts.append(_line([(left, y), (right, y)], "#888888", 2))
+        parts.append(line([(left, y), (right, y)], "#888888", 2))
         if step["ap"] is not None:
             y = ap.y(step["ap"])
-            parts.append(_line([(left, y), (right, y)], BLUE, 3))
+            parts.append(line([(left, y), (right, y)], BLUE, 3))
             said = f"{step['ap']:.1%}, {step['answered']} of {step['frames']}"
-            parts.append(_text(left + 4, y - 5, said, size=11))
+            parts.append(text(left + 4, y - 5, said, size=11))
         else:
-            parts.append(_text(left + 4, bottom - 5, "nothing taken", size=11))
+            parts.append(text(left + 4, bottom - 5, "nothing taken", size=11))
     if found["max_kbps"]:
         y = link.y(found["max_kbps"])
-        parts.append(_line([(LEFT_PX, y), (WIDTH_PX - 20, y)], RED, 1, "6 4"))
+        parts.append(line([(LEFT_PX, y), (WIDTH_PX - 20, y)], RED, 1, "6 4"))
     for panel, name in ((link, "sent_kbps"), (queue, "queue_s"), (rate, "rate")):
         points = [(x(one["s"]), panel.y(one[name])) for one in series if one[name] is not None]
-        parts.append(_line(points, RED if panel is link else BLUE, 1.6))
+        parts.append(line(points, RED if panel is link else BLUE, 1.6))
     height = bottom + 30
-    parts.append(_text(WIDTH_PX - 20, height - 10, f"{seconds:.0f} s", anchor="end", size=11))
-    body = "\n".join(parts)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH_PX}" height="{height}" '
-        f'viewBox="0 0 {WIDTH_PX} {height}" font-family="sans-serif" font-size="12">\n'
-        f'<rect width="100%" height="100%" fill="#ffffff"/>\n{body}\n</svg>\n'
-    )
+    parts.append(text(WIDTH_PX - 20, height - 10, f"{seconds:.0f} s", anchor="end", size=11))
+    return page(WIDTH_PX, height, parts)
 
 
 def _title(found: dict[str, Any]) -> str:
@@ -108,29 +104,4 @@ def _panels(oldest_s: float, best: float) -> tuple[_Panel, _Panel, _Panel, _Pane
             lambda ap: ap / best / 1.2,
             [(0.0, "0"), (best / 2, f"{best / 2:.0%}"), (best, f"{best:.0%}")],
         ),
-    )
-
-
-def _line(
-    points: Iterable[tuple[float, float]], colour: str, width: float, dashes: str = ""
-) -> str:
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
-    return (
-        f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}"{dashed}/>'
-    )
-
-
-def _text(
-    x: float,
-    y: float,
-    words: str,
-    *,
-    anchor: str = "start",
-    size: int = 12,
-    colour: str = "#222222",
-) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" '
-        f'fill="{colour}">{escape(words)}</text>'
     )

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from bench.child import child, environment
 from bench.client import Tally, device
 
 from sparsight.codec.payload import VERSION
@@ -117,7 +116,7 @@ def bare_per_s(load: Load, folder: Path, batch: int) -> float:
         subprocess.Popen(
             [sys.executable, "-c", _BARE, *arguments],
             stdout=subprocess.PIPE,
-            env=_environment(load.threads),
+            env=environment(load.threads),
             text=True,
         )
         for _ in range(load.replicas)
@@ -192,25 +191,5 @@ def _cloud(load: Load, out: Path, batch: int) -> Iterator[str]:
     """`sparsight cloud up` on Ray: its address."""
     options = ["--replicas", str(load.replicas), "--batch", str(batch), "--insecure"]
     options += ["--bundle", str(load.bundle), "--out", str(out), "--listen", "127.0.0.1:0"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", _CLOUD, "cloud", "up", *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=_environment(load.threads),
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        ready = process.stdout.readline().split()
-        if not ready:
-            raise RuntimeError("the cloud did not start")
-        yield ready[2].rstrip(",")
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait()
-        process.stdout.close()
-
-
-def _environment(threads: int) -> dict[str, str]:
-    path = os.pathsep.join(p for p in sys.path if p)
-    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)}
+    with child(["-c", _CLOUD, "cloud", "up", *options], load.threads) as ready:
+        yield ready.split()[2].rstrip(",")
