@@ -77,6 +77,13 @@ def up(
     metrics: Annotated[
         str | None, typer.Option(help="HOST:PORT of the counters for Prometheus; none without.")
     ] = None,
+    health: Annotated[
+        str | None,
+        typer.Option(
+            help="HOST:PORT where probes may ask for grpc.health.v1 without a certificate, and "
+            "nothing else is served; none without. Devices' port answers it too, by mTLS."
+        ),
+    ] = None,
     sink: Annotated[
         list[SinkName] | None,
         typer.Option(help="Write results in this form too; may be repeated."),
@@ -132,6 +139,7 @@ def up(
         door=Door(listen, pki),
         out=out,
         metrics=metrics,
+        health=health,
         sinks=tuple(sink or ()),
         commit=CommitRule(fsync=fsync),
     )
@@ -142,6 +150,39 @@ def up(
     else:
         make_dispatch = _on_ray(folders, rule, address, replicas or 1, out)
     serve(settings, make_dispatch, lambda ready: _say_ready(ready, out))
+
+
+@cloud_app.command()
+def health(
+    address: Annotated[
+        str, typer.Argument(metavar="HOST:PORT", help="Where to ask.", show_default=False)
+    ],
+    pki: Annotated[
+        Path | None,
+        typer.Option(help="Folder with ca.crt and a device's certificate; no TLS without."),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="Whose certificate of that folder to show.")
+    ] = "probe",
+    timeout_s: Annotated[
+        float, typer.Option(min=0.1, max=60, help="How long to wait for the answer.")
+    ] = 5.0,
+) -> None:
+    """Ask a gateway whether it takes devices; ends with 0 if it does, else with 9.
+
+    Without --pki it asks at the address of `cloud up --health`, with it where devices call.
+
+    Examples:
+        sparsight cloud health 127.0.0.1:7444
+
+        sparsight cloud health gateway.example:7443 --pki pki --device drone-1
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # why a call failed is in our own line
+
+    from sparsight_cloud.serving.health import ask_health
+
+    ask_health(address, pki, device, timeout_s)
+    typer.echo("serving")
 
 
 @cloud_app.command()
@@ -241,6 +282,8 @@ def _say_ready(ready: "Ready", out: Path) -> None:
     typer.echo(f"listening on {ready.address}, results in {out} ({ready.committed} frames)")
     if ready.metrics is not None:
         typer.echo(f"metrics at http://{ready.metrics}/metrics")
+    if ready.health is not None:
+        typer.echo(f"health at {ready.health}, grpc.health.v1")
     sys.stdout.flush()  # whoever started this in a pipe waits for the line
 
 

@@ -137,7 +137,7 @@ class Gateway:
             metrics=self.metrics,
         )
         self._detects: Counter[str] = Counter()
-        self._health = health.aio.HealthServicer()
+        self.health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> str:
@@ -159,7 +159,7 @@ class Gateway:
             DETECT_METHOD.rsplit("/", 1)[1]: grpc.stream_unary_rpc_method_handler(self._detect),
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
         listen = self._door.listen
         try:
             if self._credentials is None:
@@ -174,7 +174,7 @@ class Gateway:
         await server.start()
         self._server = server
         for name in ("", _SERVICE):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+            await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)
         address = f"{listen.rpartition(':')[0]}:{port}"
         _log.info("gateway listens", address=address, mtls=self._credentials is not None)
         return address
@@ -183,7 +183,7 @@ class Gateway:
         """Send devices away, finish what is in flight, stop listening."""
         if self._server is None:
             return
-        await self._health.enter_graceful_shutdown()
+        await self.health.enter_graceful_shutdown()
         self._service.roster.close()
         grace_s = self.limits.grace_s
         await asyncio.wait([asyncio.create_task(self._intake.drained())], timeout=grace_s)

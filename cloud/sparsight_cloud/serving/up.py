@@ -18,6 +18,7 @@ import structlog
 from sparsight_cloud.serving.commit import CommitLog, CommitRule
 from sparsight_cloud.serving.dispatch import Dispatch
 from sparsight_cloud.serving.gateway import Door, Gateway
+from sparsight_cloud.serving.health import Probes
 from sparsight_cloud.serving.metrics import GatewayMetrics
 from sparsight_cloud.serving.settings import GatewayLimits
 from sparsight_cloud.sinks.open import open_sinks
@@ -38,6 +39,7 @@ class CloudSettings:
         door: Where it listens, and whom it lets in.
         out: Where results go.
         metrics: HOST:PORT of the counters; None for none.
+        health: HOST:PORT where probes may ask without a certificate; None for nowhere.
         sinks: What else becomes of results.
         limits: What a device may do.
         commit: How results are kept.
@@ -46,6 +48,7 @@ class CloudSettings:
     door: Door
     out: Path
     metrics: str | None = None
+    health: str | None = None
     sinks: tuple[SinkName, ...] = ()
     limits: GatewayLimits = field(default_factory=GatewayLimits)
     commit: CommitRule = field(default_factory=CommitRule)
@@ -58,11 +61,13 @@ class Ready:
     Attributes:
         address: Where devices call.
         metrics: Where the counters are; None for nowhere.
+        health: Where probes ask; None for nowhere but where devices call.
         committed: Frames that were committed before.
     """
 
     address: str
     metrics: str | None
+    health: str | None
     committed: int
 
 
@@ -93,11 +98,16 @@ async def cloud(settings: CloudSettings, make_dispatch: MakeDispatch) -> AsyncIt
         if settings.metrics is not None:
             shown, stop = metrics.serve(settings.metrics)
             stack.callback(stop)
+        asked = None
+        if settings.health is not None:
+            probes = Probes(settings.health, gateway.health)
+            asked = await probes.start()
+            stack.push_async_callback(probes.close)
         await dispatch.start()
         stack.push_async_callback(dispatch.close)
         address = await gateway.start()
         stack.push_async_callback(gateway.close)
-        yield Ready(address, shown, len(commits))
+        yield Ready(address, shown, asked, len(commits))
         _log.info("going down")
 
 
