@@ -23,6 +23,7 @@ from sparsight_cloud.serving.ray_cluster import RayCluster
 from sparsight_cloud.serving.ray_replica import Model, RayReplica
 
 if TYPE_CHECKING:
+    from ray.serve import Application
     from ray.serve.handle import DeploymentHandle
     from ray.serve.schema import ApplicationStatusOverview
 
@@ -98,16 +99,7 @@ class RayApp:
     def _deploy(self, on_loopback: bool) -> DeploymentHandle[RayReplica]:
         from ray import serve
 
-        deployment = serve.deployment(
-            name=_DEPLOYMENT,
-            num_replicas=self._replicas.n,
-            # One computes, one waits beside it: between two batches no message has to travel.
-            max_ongoing_requests=2,
-            ray_actor_options={"num_cpus": self._replicas.cpus},
-            health_check_period_s=1.0,  # so soon is a dead one missed
-            graceful_shutdown_timeout_s=10.0,
-        )(RayReplica)
-        app = deployment.bind(self._model.load, on_loopback=on_loopback)
+        app = application(self._model, self._replicas, on_loopback=on_loopback)
         target = serve.RunTarget(app, name=self._name, route_prefix=None)
         (handle,) = serve.run_many([target], wait_for_applications_running=False)
         return handle
@@ -121,6 +113,29 @@ class RayApp:
         from ray import serve
 
         serve.delete(self._name)
+
+
+def application(model: Model, replicas: Replicas, *, on_loopback: bool) -> Application:
+    """The replicas as an application that is not deployed yet.
+
+    Args:
+        model: What they compute with.
+        replicas: How many, and what each takes.
+        on_loopback: Whether all of the cluster is this machine's loopback.
+    """
+    from ray import serve
+
+    deployment = serve.deployment(
+        name=_DEPLOYMENT,
+        num_replicas=replicas.n,
+        # One computes, one waits beside it: between two batches no message has to travel.
+        max_ongoing_requests=2,
+        ray_actor_options={"num_cpus": replicas.cpus},
+        health_check_period_s=1.0,  # so soon is a dead one missed
+        graceful_shutdown_timeout_s=10.0,
+    )(RayReplica)
+    app: Application = deployment.bind(model.load, on_loopback=on_loopback)
+    return app
 
 
 def app_name(out: Path) -> str:
