@@ -103,7 +103,7 @@ def test_a_selector_without_its_metric_is_found(served: dict[str, dict[str, set[
     """That the test above can fail."""
     (selector,) = selectors('rate(sparsight_gateway_frames{status="ok"}[5m])')
     assert selector.name not in served
-    with pytest.raises(ValueError, match=r"expected|invalid|unexpected"):
+    with pytest.raises(ValueError, match="unclosed"):
         promql.parse("sum by (rate(up[5m])")
 
 
