@@ -37,7 +37,7 @@ Manifest = dict[str, Any]
 
 def manifests() -> list[Manifest]:
     """Every resource of every list."""
-    found = []
+    found: list[Manifest] = []
     for kustomization in sorted(FOLDER.rglob("kustomization.yaml")):
         for name in yaml.safe_load(kustomization.read_text())["resources"]:
             found += yaml.safe_load_all((kustomization.parent / name).read_text())
@@ -96,12 +96,13 @@ def test_a_manifest_keeps_to_its_schema(manifest: Manifest) -> None:
 
 def test_fields_that_there_are_not_are_found() -> None:
     """That the test above can fail."""
-    cases = {
+    cases: dict[str, list[Any]] = {
         "StatefulSet": ["spec", "template", "spec", "containers", 0],
         "RayService": ["spec", "rayClusterConfig", "headGroupSpec"],
         "PodMonitor": ["spec", "podMetricsEndpoints", 0],
     }
     for kind, path in cases.items():
+        manifest: Manifest
         (manifest,) = [copy.deepcopy(m) for m in manifests() if m["kind"] == kind]
         part: Any = manifest
         for step in path:

@@ -10,6 +10,7 @@ own for it, where nothing else is served.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -90,10 +91,10 @@ def ask_health(address: str, pki: Path | None, name: str, timeout_s: float) -> N
         if pki is None
         else grpc.secure_channel(address, _credentials(pki, name))
     )
-    question = health_pb2.HealthCheckRequest()
+    stub: Any = health_pb2_grpc.HealthStub(channel)  # its types know no methods
     with channel:
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(question, timeout=timeout_s)
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
         except grpc.RpcError as error:
             raise LinkError(f"{address}: {_why(error)}; see its log, and --pki") from error
     status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -44,8 +45,9 @@ def test_nothing_else_is_served_where_probes_ask(tmp_path: Path) -> None:
     async def do(ready: Ready) -> None:
         assert ready.health is not None
         async with grpc.aio.insecure_channel(ready.health) as channel:
+            call: Any = channel.unary_unary(DETECT_METHOD)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await channel.unary_unary(DETECT_METHOD)(b"", timeout=PATIENCE_S)
+                await call(b"", timeout=PATIENCE_S)
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
     run_cloud(tmp_path / "out", do, health="127.0.0.1:0")
