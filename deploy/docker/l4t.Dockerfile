@@ -9,6 +9,7 @@
 # Settings: /etc/sparsight/agent.toml, to begin with deploy/jetson/orin-nano.toml. Never built and never run on a board.
 
 FROM nvcr.io/nvidia/l4t-jetpack:r36.4.0 AS build
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends python3-venv && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
@@ -23,6 +24,7 @@ RUN python3 -m venv --system-site-packages /opt/sparsight \
 
 FROM nvcr.io/nvidia/l4t-jetpack:r36.4.0
 # csi:// and gst:// are GStreamer's; nvarguscamerasrc itself comes from the board, through the nvidia runtime.
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends \
         gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
     && rm -rf /var/lib/apt/lists/* \
