@@ -149,6 +149,7 @@ told = {
     "replicas": built.num_replicas,
     "cpus": built.ray_actor_options["num_cpus"],
     "on_loopback": built.init_kwargs["on_loopback"],
+    "serves": len(built.user_config["bundles"]),
 }
 print(json.dumps(told))
 """
@@ -174,16 +175,18 @@ def test_serve_takes_its_config_and_builds_the_application() -> None:
         "replicas": app["args"]["replicas"],
         "cpus": app["args"]["cpus"],
         "on_loopback": False,
+        # What gateways that join read there.
+        "serves": 1,
     }
     assert app["import_path"] == f"{build.__module__}:{build.__name__}"
 
 
 def test_replicas_fit_the_workers() -> None:
     (app,) = yaml.safe_load(ray()["serveConfigV2"])["applications"]
-    args = BuildArgs.model_validate(app["args"])
+    count = BuildArgs.model_validate(app["args"]).counted()
     (workers,) = ray()["rayClusterConfig"]["workerGroupSpecs"]
     room = workers["replicas"] * int(workers["rayStartParams"]["num-cpus"])
-    assert args.replicas * args.cpus == room
+    assert not count.scales and count.n * count.cpus == room
     (container,) = templates()["replica"]["spec"]["containers"]
     assert container["resources"]["limits"]["cpu"] == workers["rayStartParams"]["num-cpus"]
     assert ray()["rayClusterConfig"]["rayVersion"] == version("ray")
@@ -205,8 +208,6 @@ def gateway_words() -> list[list[str]]:
     return [shlex.split(line) for line in lines]
 
 
-# Strict: the branch that brings the option makes this fail, and then the mark goes.
-@pytest.mark.xfail(reason="`cloud up --app` comes with the branch `serve`", strict=True)
 def test_a_gateway_joins_the_application_of_the_cluster() -> None:
     (_, _, *words) = gateway_words()[1]
     settings = parsed(words)
@@ -218,7 +219,7 @@ def test_a_gateways_command_fits_its_pod() -> None:
     node, (run, program, *words) = gateway_words()
     assert node[:2] == ["ray", "start"] and "--num-cpus=0" in node
     assert [run, program] == ["exec", "sparsight"]
-    settings = parsed([word for word in words if not word.startswith("--app=")])
+    settings = parsed(words)
     assert settings["listen"] == f"0.0.0.0:{DEVICES_PORT}"
     assert settings["health"] == f"0.0.0.0:{HEALTH_PORT}"
     assert settings["metrics"] == f"0.0.0.0:{GATEWAY_METRICS_PORT}"

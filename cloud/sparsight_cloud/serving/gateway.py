@@ -113,6 +113,7 @@ class Gateway:
         commits: CommitLog,
         limits: GatewayLimits | None = None,
         metrics: GatewayMetrics | None = None,
+        min_score: float = 0.0,
     ) -> None:
         """A gateway that does not listen yet.
 
@@ -122,17 +123,20 @@ class Gateway:
             commits: Keeps results; likewise.
             limits: What a device may do.
             metrics: Counts.
+            min_score: Objects below are left out of answers and results.
         """
         self._door = door
         self._credentials = door.credentials()
         self.limits = limits or GatewayLimits()
         self.metrics = metrics or GatewayMetrics()
-        self._intake = Intake(dispatch, commits, self.metrics, self.limits.in_flight_bytes)
+        self._intake = Intake(
+            dispatch, commits, self.metrics, self.limits.in_flight_bytes, min_score
+        )
         self._service = Service(
             intake=self._intake,
             commits=commits,
-            roster=Roster(self.limits, dispatch.capacity_frames, self.metrics),
-            serves=dispatch.serves,
+            roster=Roster(self.limits, dispatch, self.metrics),
+            dispatch=dispatch,
             limits=self.limits,
             metrics=self.metrics,
         )

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sparsight_cloud.serving.ray_app import Replicas, application
+from sparsight_cloud.serving.ray_app import application
 from sparsight_cloud.serving.ray_replica import Model
+from sparsight_cloud.serving.replicas import Replicas
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -25,15 +26,25 @@ class BuildArgs(BaseModel):
 
     Attributes:
         bundles: Folders of the bundles, in the containers of the cluster.
-        replicas: How many.
+        replicas: How many: `4`, or `1-8` while frames wait for them.
         cpus: Of Ray's processors for each; torch computes with as many threads.
+        gpus: GPUs for each; a fraction shares one.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
     bundles: list[Path] = Field(min_length=1)
-    replicas: int = Field(1, ge=1, le=1024)
-    cpus: int = Field(1, ge=1, le=1024)
+    replicas: str = "1"
+    cpus: float = 1
+    gpus: float = 0
+
+    def counted(self) -> Replicas:
+        """How many replicas, and what each takes.
+
+        Raises:
+            UsageError: There can't be so many.
+        """
+        return Replicas.of(self.replicas, self.cpus, self.gpus)
 
 
 def build(args: BuildArgs) -> "Application":
@@ -41,6 +52,6 @@ def build(args: BuildArgs) -> "Application":
 
     Raises:
         BundleError: A bundle is missing, damaged, or has no codec.
+        UsageError: There can't be so many replicas.
     """
-    replicas = Replicas(args.replicas, args.cpus)
-    return application(Model.of_bundles(args.bundles), replicas, on_loopback=False)
+    return application(Model.of_bundles(args.bundles), args.counted(), on_loopback=False)
