@@ -1,8 +1,12 @@
-"""docs/wire.md says what the code says: numbers of fields and values, limits, versions."""
+"""Pages say what the code says: numbers of the wire, tests that are named, commands, links."""
 
 from __future__ import annotations
 
 import re
+import shlex
+from pathlib import Path
+
+import pytest
 
 from sparsight.codec import chain, payload, reuse
 from sparsight.codec.payload import PayloadLimits
@@ -11,9 +15,12 @@ from sparsight_cloud.serving.gateway import _CODES
 from sparsight_cloud.serving.settings import GatewayLimits
 from sparsight_proto.v1 import detections_pb2, features_pb2
 
-from .given import ROOT
+from .given import ROOT, parsed
 
-PAGE = (ROOT / "docs" / "wire.md").read_text()
+DOCS = ROOT / "docs"
+PAGE = (DOCS / "wire.md").read_text()
+NAMES = ("jetson", "kubernetes", "one-machine", "security", "sizing", "wire")
+PAGES = [ROOT / "deploy" / "README.md", *(DOCS / f"{name}.md" for name in NAMES)]
 
 
 def section(title: str) -> str:
@@ -103,3 +110,48 @@ def test_the_head_of_a_payload_has_the_sizes_that_are_told() -> None:
     sizes = [size for size, _ in rows(table)]
     head = sum(int(n) for size in sizes[: sizes.index("1 and more")] for n in size.split(" + "))
     assert head == payload._HEAD.size
+
+
+def commands(page: Path) -> list[str]:
+    """Every call of the program in a block of shell."""
+    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    calls = (re.search(r"(?:^|/)sparsight ((?:bundle|cloud|edge|pki) .+)", line) for line in lines)
+    return [call[1] for call in calls if call]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_are_commands(page: Path) -> None:
+    for words in commands(page):
+        parsed(shlex.split(words, comments=True))
+
+
+def test_there_are_commands_to_look_at() -> None:
+    assert {page.stem for page in PAGES if commands(page)} == {
+        "jetson",
+        "kubernetes",
+        "one-machine",
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if link.startswith("http"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE) if anchor else []
+        found = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in headings}
+        assert not anchor or anchor in found, link
+
+
+def test_tests_that_are_named_are_there() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (DOCS / "security.md").read_text()))
+    there = {
+        name
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"def (test_\w+)\(", file.read_text())
+    }
+    assert named and named <= there
