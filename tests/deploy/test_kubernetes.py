@@ -190,6 +190,7 @@ def test_replicas_fit_the_workers() -> None:
     (container,) = templates()["replica"]["spec"]["containers"]
     assert container["resources"]["limits"]["cpu"] == workers["rayStartParams"]["num-cpus"]
     assert ray()["rayClusterConfig"]["rayVersion"] == version("ray")
+    assert BuildArgs.model_validate({**app["args"], "replicas": "2-8"}).counted().most == 8
     with pytest.raises(ValueError, match="replica_count"):
         BuildArgs.model_validate({**app["args"], "replica_count": 2})
 
@@ -251,11 +252,12 @@ def test_pods_have_no_more_rights_than_they_need() -> None:
         assert security["runAsNonRoot"] is True and security["runAsUser"] == USER, component
         assert security["seccompProfile"] == {"type": "RuntimeDefault"}, component
         assert spec["automountServiceAccountToken"] is False, component
-        for container in spec["containers"]:
+        for container in [*spec["containers"], *spec.get("initContainers", ())]:
             own = container["securityContext"]
             assert own["allowPrivilegeEscalation"] is False, component
             assert own["capabilities"] == {"drop": ["ALL"]}, component
             assert {"requests", "limits"} <= set(container["resources"]), component
+        for container in spec["containers"]:
             assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container), component
 
 
