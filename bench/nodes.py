@@ -6,9 +6,11 @@
          └────────── veth ──────┴─ bridge, 10.77.0.254 ─┘
                         namespace outside: devices, balancers
 
-Each node is what `ray start` makes of a machine; nothing of Ray knows that there is only one. What
-the head knows is in files (RocksDB), so a head that starts again is the same cluster. Processors
-are logical: a node has as many as it is told. Everybody needs the token, which is made here.
+Each node is what `ray start` makes of a machine. It sees no processes but its own, for Ray looks
+among them for the node that a program is on: nothing of it knows that there is one machine only.
+What the head knows is in files (RocksDB), so a head that starts again is the same cluster.
+Processors are logical: a node has as many as it is told. Everybody needs the token, which is made
+here.
 
 Needs Linux, root and the program `ip`. Whatever becomes of this process, a shell that waits for its
 end of a pipe to close kills what runs in the namespaces and removes them.
@@ -21,12 +23,10 @@ end of a pipe to close kills what runs in the namespaces and removes them.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import sysconfig
@@ -56,6 +56,9 @@ for space in $1; do
 done
 rm -rf -- "$0"
 """
+
+# The first process of a node, with which all others end. It takes leave of those nobody waits for.
+_INIT = "while :; do sleep 3600 & wait $!; done"
 
 _ALIVE = """
 import os, ray
@@ -89,6 +92,7 @@ class Nodes:
         self.names = (HEAD, *(f"node{i}" for i in range(1, len(cpus))))
         self._cpus = dict(zip(self.names, cpus, strict=True))
         self.address = f"{self.ip(HEAD)}:{PORT}"
+        self._inits: dict[str, subprocess.Popen[bytes]] = {}
         self._spaces = {name: f"sparsight{os.getpid()}{name}" for name in (*self.names, OUTSIDE)}
         if shutil.which("ip") is None or os.geteuid() != 0:
             raise UsageError("several nodes on one machine need Linux, root and the program ip")
@@ -124,10 +128,17 @@ class Nodes:
         return _GATE if name == OUTSIDE else f"{_NET}.{self.names.index(name) + 1}"
 
     def run_in(self, name: str, command: Sequence[str], **how: Any) -> subprocess.Popen[str]:
-        """Start a program on a node, or `OUTSIDE`, which has what it needs to join the cluster."""
+        """Start a program on a node, or `OUTSIDE`, which has what it needs to join the cluster.
+
+        On a node what is returned stands for the program: it ends as it does, with its status, but
+        passes no signals on. `pids` finds the program itself.
+        """
         how.setdefault("env", {**os.environ, **self.environment})
-        space = self._spaces[name]
-        return subprocess.Popen(["ip", "netns", "exec", space, *command], text=True, **how)
+        enter = ["ip", "netns", "exec", self._spaces[name]]
+        if name != OUTSIDE:
+            enter = ["nsenter", "--target", str(self._first(name))]
+            enter += ["--net", "--pid", "--mount", "--wd", "--"]
+        return subprocess.Popen([*enter, *command], text=True, **how)
 
     def start(self, *names: str) -> None:
         """Start Ray on nodes where it does not run, the head first.
@@ -148,8 +159,8 @@ class Nodes:
         Without the cut the kernel would tell others at once of what has ended.
         """
         self.cut(name)
-        for pid in self.pids(name):
-            _kill(pid)
+        with self._inits.pop(name) as init:
+            init.kill()
         while self.pids(name):
             time.sleep(0.01)
 
@@ -184,10 +195,9 @@ class Nodes:
 
     def _start(self, name: str) -> subprocess.Popen[str]:
         self.mend(name)
+        self._boot(name)
         how = ["--address", self.address]
         if name == HEAD:
-            # Ray would find the others' processes on this machine, and think that it runs.
-            (self.folder / HEAD / "ray_current_cluster").unlink(missing_ok=True)
             how = ["--head", "--port", str(PORT), "--include-dashboard", "false"]
         # Names as resources: what must run on one node asks for a little of its name.
         how += ["--num-cpus", str(self._cpus[name]), "--resources", json.dumps({name: 1000})]
@@ -202,6 +212,25 @@ class Nodes:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+
+    def _boot(self, name: str) -> None:
+        """Have a first process on a node, if there is none."""
+        if name in self._inits:
+            return
+        alone = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", _INIT]
+        self._inits[name] = subprocess.Popen(
+            ["ip", "netns", "exec", self._spaces[name], *alone],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while not _command(self._first(name)).startswith("bash"):
+            time.sleep(0.01)
+
+    def _first(self, name: str) -> int:
+        """The first process of a node, as seen from outside; 0 if it is not there yet."""
+        parent = self._inits[name].pid
+        found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        return int(found[0]) if found else 0
 
     def _wire(self) -> None:
         try:
@@ -229,6 +258,8 @@ class Nodes:
 
     def _sweep(self) -> None:
         self._sweeper.communicate(timeout=START_S)
+        for init in self._inits.values():
+            init.wait()
 
 
 def _settings(folder: Path) -> dict[str, str]:
@@ -258,8 +289,3 @@ def _command(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:
         return ""
-
-
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)

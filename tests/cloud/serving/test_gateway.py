@@ -30,6 +30,7 @@ from sparsight_cloud.serving.dispatch import Answered
 from sparsight_cloud.serving.gateway import Door
 from sparsight_cloud.serving.settings import GatewayLimits
 from sparsight_cloud.serving.up import CloudSettings, Ready, cloud
+from sparsight_cloud.sinks.logs import all_records, ends_of
 from sparsight_cloud.sinks.sink import SinkName
 from sparsight_proto.v1 import features_pb2, features_pb2_grpc
 
@@ -430,6 +431,22 @@ def test_refusals_hit_the_device_that_takes_most(tmp_path: Path) -> None:
             assert sum(isinstance(result, FrameResult) for result in await greedy) <= 12
 
     run_cloud(tmp_path, do, hashing(replica, BatchRule(1, 0)), limits=limits)
+
+
+def test_a_frame_that_two_gateways_committed_counts_once(tmp_path: Path) -> None:
+    """The answer of the first one is lost with it; the second one knows nothing of it."""
+    frames = [a_frame(seq) for seq in range(4)]
+
+    async def take(ready: Ready, taken: list[FrameFeatures]) -> None:
+        async with calling(ready.address) as channel:
+            for frame in taken:
+                assert_right(frame, await detect(channel, frame))
+
+    run_cloud(tmp_path / "a", lambda ready: take(ready, frames[:3]))
+    run_cloud(tmp_path / "b", lambda ready: take(ready, frames[1:]))
+    assert [len(lines_of(tmp_path / name)) for name in "ab"] == [3, 3]
+    counted = [record.result.key.seq for record in all_records(ends_of(tmp_path))]
+    assert counted == [0, 1, 2, 3]
 
 
 def test_what_scores_low_is_neither_answered_nor_kept(tmp_path: Path) -> None:
