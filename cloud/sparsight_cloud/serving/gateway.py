@@ -21,7 +21,6 @@ import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from sparsight.errors import UsageError
 from sparsight.wire import (
     DETECT_METHOD,
     FRAME_BYTES_MAX,
@@ -40,6 +39,7 @@ from sparsight_cloud.serving.commit import CommitLog
 from sparsight_cloud.serving.dispatch import Dispatch
 from sparsight_cloud.serving.identity import (
     named_in_certificate,
+    open_port,
     require_loopback,
     server_credentials,
     split_address,
@@ -164,22 +164,11 @@ class Gateway:
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
-        listen = self._door.listen
-        try:
-            if self._credentials is None:
-                port = server.add_insecure_port(listen)
-            else:
-                port = server.add_secure_port(listen, self._credentials)
-        except RuntimeError as error:
-            raise UsageError(
-                f"{listen}: can't be listened on; something else is there, or a certificate is "
-                "damaged"
-            ) from error
+        address = open_port(server, self._door.listen, self._credentials)
         await server.start()
         self._server = server
         for name in ("", _SERVICE):
             await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        address = f"{listen.rpartition(':')[0]}:{port}"
         _log.info("gateway listens", address=address, mtls=self._credentials is not None)
         return address
 

@@ -16,7 +16,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from sparsight.errors import LinkError, UsageError
-from sparsight_cloud.serving.identity import split_address
+from sparsight_cloud.serving.identity import open_port, split_address
 from sparsight_cloud.serving.pki import CA
 
 _CALLS_MAX = 64
@@ -57,13 +57,10 @@ class Probes:
         await self._status.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=_CALLS_MAX)
         health_pb2_grpc.add_HealthServicer_to_server(self._status, server)
-        try:
-            port = server.add_insecure_port(self._listen)
-        except RuntimeError as error:
-            raise UsageError(f"{self._listen}: can't be listened on; is it taken?") from error
+        address = open_port(server, self._listen)
         await server.start()
         self._server = server
-        return f"{self._listen.rpartition(':')[0]}:{port}"
+        return address
 
     async def close(self) -> None:
         """Stop listening."""
