@@ -160,7 +160,7 @@ def serve_here(out: Path, fsync: bool) -> None:
 
     log_to_stderr()
     settings = CloudSettings(Door("127.0.0.1:0", None), out, commit=CommitRule(fsync=fsync))
-    serve(settings, lambda saw: InProcessDispatch(Constant(), BatchRule(16, 2.0), saw), say)
+    serve(settings, lambda ears: InProcessDispatch(Constant(), BatchRule(16, 2.0), ears), say)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

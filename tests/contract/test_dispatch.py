@@ -18,10 +18,11 @@ from sparsight_cloud.serving.dispatch import (
     ReplicaFailedError,
 )
 from sparsight_cloud.serving.in_process import InProcessDispatch
-from sparsight_cloud.serving.ray_app import Replicas
+from sparsight_cloud.serving.ray_app import RayApp
 from sparsight_cloud.serving.ray_cluster import RayCluster
 from sparsight_cloud.serving.ray_replica import Model
 from sparsight_cloud.serving.ray_serve import RayServeDispatch
+from sparsight_cloud.serving.replicas import Replicas
 
 RULE = BatchRule(4, 2.0)
 
@@ -41,7 +42,8 @@ def on_ray(request: pytest.FixtureRequest) -> DispatchCase:
     """Two replicas in the cluster that this process is connected to."""
     request.getfixturevalue("ray_cluster")
     model = Model(HashReplica, HashReplica().serves)
-    return DispatchCase(lambda: RayServeDispatch(model, RayCluster(), Replicas(2), RULE))
+    app = RayApp("contract", model, Replicas(2))
+    return DispatchCase(lambda: RayServeDispatch(app, RayCluster(), RULE))
 
 
 @pytest.fixture(scope="module")

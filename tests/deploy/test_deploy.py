@@ -1,4 +1,4 @@
-"""What is deployed is what the package is: units, scripts, settings and the container's file."""
+"""What is deployed is what the package is: units, scripts and settings."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from sparsight_edge.catalog import CommandLine, all_settings
+from sparsight_edge.catalog import CommandLine
 from sparsight_edge.given import read_settings
 from sparsight_edge.plan import spool_folder
 
-ROOT = Path(__file__).resolve().parents[2]
-DEPLOY = ROOT / "deploy"
+from .given import DEPLOY, ROOT
+
 UNIT = DEPLOY / "systemd" / "sparsight-edge.service"
 INSTALL = DEPLOY / "jetson" / "install.sh"
 BOARDS = sorted((DEPLOY / "jetson").glob("*.toml"))
@@ -137,33 +137,3 @@ def test_the_script_installs_and_installs_again(tmp_path: Path) -> None:
     units = root / "etc" / "systemd" / "system"
     assert (units / UNIT.name).read_bytes() == UNIT.read_bytes()
     assert (units / f"{UNIT.name}.d" / "jetson.conf").exists()
-
-
-def test_the_containers_file_copies_what_there_is_and_sets_what_is_known() -> None:
-    text = (DEPLOY / "docker" / "edge.Dockerfile").read_text()
-    tomllib = pytest.importorskip("tomllib", reason="reads pyproject.toml, from Python 3.11 on")
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    copied = [
-        name
-        for line in re.findall(r"^COPY (?!--from)(.+)$", text, re.MULTILINE)
-        for name in line.split()[:-1]
-    ]
-    assert [name for name in copied if not (ROOT / name).exists()] == []
-    needed = {
-        path.split("/")[0]
-        for path in project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-    }
-    needed |= {"pyproject.toml", project["project"]["readme"], *project["project"]["license-files"]}
-    assert needed == set(copied)
-    sent = {
-        line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[0] == "!"
-    }
-    assert sent == set(copied)
-    assert re.findall(r'pip install .*"(\S+)"', text) == [".[edge]"]
-    assert len(set(re.findall(r"^FROM (\S+)", text, re.MULTILINE))) == 1
-    assert set(re.findall(r"python(3\.\d+)/", text)) == set(re.findall(r"python:(3\.\d+)-", text))
-    variables = {setting.variable for setting in all_settings().values()}
-    assert set(re.findall(r"(SPARSIGHT_EDGE_\w+)=/?\w+[^.]*$", text, re.MULTILINE)) <= variables
-    (port,) = re.findall(r"METRICS_PORT=(\d+)", text)
-    assert f"127.0.0.1:{port}/metrics" in text
-    assert re.findall(r"^USER (.+)$", text, re.MULTILINE) == ["10001"]

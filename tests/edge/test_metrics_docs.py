@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
-from sparsight_edge.capture.outages import CameraStats
 from sparsight_edge.metrics import PREFIX, AgentCollector
-from sparsight_edge.rate.pilot import RateStats
-from sparsight_edge.timings import STAGES, StageTime
 
-from .small.figures import NOTHING_YET
+from .small.figures import FULL
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "edge.md"
-FULL = replace(
-    NOTHING_YET,
-    times=dict.fromkeys(STAGES, StageTime(frames=1, wall_ms=1.0)),
-    camera=replace(CameraStats(), state="up"),
-    rate=RateStats(adaptive=True, goodput_kbps=1.0),
-    link_kbps=1.0,
-)
 
 
 def test_the_docs_name_what_is_served() -> None:

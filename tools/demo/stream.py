@@ -14,7 +14,7 @@ from tools.demo.outcomes import RESULTS, DeviceFiles, Outcome, outcomes_of
 from tools.demo.plan import Camera, Plan
 from tools.demo.programs import Program, ProgramError, Programs
 
-from sparsight_cloud.sinks.results import all_records
+from sparsight_cloud.sinks.logs import all_records, ends_of
 
 _LOOK_S = 0.1
 _READY_S = 600.0  # against a hang; Ray and torch take 20 s on an idle machine
@@ -52,7 +52,7 @@ def stream(plan: Plan, programs: Programs, board: Board) -> tuple[list[Outcome],
         programs.end(cloud)
     if cloud.code:
         troubles.append(cloud.ended)
-    records = list(all_records(out))
+    records = list(all_records(ends_of(out)))
     return [
         outcome
         for camera in plan.cameras

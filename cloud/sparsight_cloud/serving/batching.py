@@ -1,7 +1,7 @@
 """Frames of many devices into batches, each waiting no longer than it must.
 
     submit ─> waiting frames ─> a batch when there are `frames_max`, or the oldest has waited
-              (one queue)       `wait_ms`, or was there before a lane came free ─> compute
+              (`turns`)         `wait_ms`, or was there before a lane came free ─> compute
 
 While all lanes compute, frames gather, so a busy service fills its batches without waiting at all;
 the wait is what an idle one pays for the chance of company. Where the way to the model takes time,
@@ -14,9 +14,8 @@ import asyncio
 import contextlib
 import math
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sparsight.wire import FrameFeatures
 from sparsight_cloud.serving.dispatch import (
@@ -26,6 +25,7 @@ from sparsight_cloud.serving.dispatch import (
     Replica,
     ReplicaFailedError,
 )
+from sparsight_cloud.serving.turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Batcher:
         self._compute = compute
         self._rule = rule
         self._saw_batch = saw_batch
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: Turns[_Waiting] = Turns()
         self._news = asyncio.Event()
         self._under_way: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -108,6 +108,11 @@ class Batcher:
     def start(self) -> None:
         """Begin to make batches."""
         self._loop = asyncio.create_task(self._make_batches(), name="batcher")
+
+    def resize(self, lanes: int, ahead: int) -> None:
+        """From now on so many batches are computed at the same time, and go ahead."""
+        self._rule = replace(self._rule, lanes=lanes, ahead=ahead)
+        self._news.set()
 
     async def submit(self, frame: FrameFeatures) -> Outcome:
         """Wait for one frame's answer.
@@ -119,7 +124,7 @@ class Batcher:
         if self._closing or self._loop is None or self._loop.done():
             raise DispatchUnavailableError("nothing computes here (any more); send it again later")
         waiting = _Waiting(frame, asyncio.get_running_loop().create_future(), time.monotonic())
-        self._waiting.append(waiting)
+        self._waiting.put(frame.key.device, waiting)
         self._news.set()
         return await waiting.outcome
 
@@ -143,7 +148,7 @@ class Batcher:
                     )
                 continue
             n = min(len(self._waiting), self._rule.frames_max)
-            batch = [self._waiting.popleft() for _ in range(n)]
+            batch = [self._waiting.take() for _ in range(n)]
             task = asyncio.create_task(self._run(batch), name="batch")
             self._under_way.add(task)
             task.add_done_callback(self._ended)
@@ -156,7 +161,8 @@ class Batcher:
             return math.inf
         if full or self._closing:
             return 0.0
-        return max(0.0, self._waiting[0].since_s + self._rule.wait_ms / 1e3 - time.monotonic())
+        oldest_s = min(waiting.since_s for waiting in self._waiting.firsts())
+        return max(0.0, oldest_s + self._rule.wait_ms / 1e3 - time.monotonic())
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)

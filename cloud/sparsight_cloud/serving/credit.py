@@ -30,7 +30,7 @@ class Window:
 
 
 def fair_window(limits: GatewayLimits, capacity_frames: int, streams: int) -> Window:
-    """A device's share when so many are connected.
+    """A device's share when so many are connected: as `room` lets them have.
 
     Args:
         limits: The most it ever gets, and what all may have in bytes.
@@ -38,8 +38,10 @@ def fair_window(limits: GatewayLimits, capacity_frames: int, streams: int) -> Wi
         streams: Devices that are connected, at least one.
     """
     return Window(
-        frames=max(1, min(limits.window_frames, capacity_frames // streams)),
-        cost_bytes=max(FRAME_COST_MAX, min(limits.window_bytes, limits.in_flight_bytes // streams)),
+        frames=max(1, min(limits.window_frames, capacity_frames // (streams + 1))),
+        cost_bytes=max(
+            FRAME_COST_MAX, min(limits.window_bytes, limits.in_flight_bytes // (streams + 1))
+        ),
     )
 
 

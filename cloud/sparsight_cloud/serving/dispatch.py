@@ -11,9 +11,9 @@ gives the same answer wherever and however often it is computed, so sending one 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from sparsight.detections import Detections
 from sparsight.wire import DETAIL_MAX, FrameFeatures, FrameStatus
@@ -30,6 +30,21 @@ class Serves:
 
     bundles: Mapping[str, tuple[str, ...]]
     codec_versions: frozenset[int]
+
+    def or_what(self, other: Serves) -> Serves:
+        """What one of two can answer."""
+        return Serves({**self.bundles, **other.bundles}, self.codec_versions | other.codec_versions)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a configuration file could say it."""
+        bundles = {bundle: list(names) for bundle, names in self.bundles.items()}
+        return {"bundles": bundles, "codec_versions": sorted(self.codec_versions)}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Serves:
+        """Back from `to_json`; nothing, of what somebody else has written."""
+        bundles = {bundle: tuple(names) for bundle, names in raw.get("bundles", {}).items()}
+        return cls(bundles, frozenset(raw.get("codec_versions", ())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +102,23 @@ class Outcome:
     compute_ms: float
 
 
+def _deaf(_: object) -> None:
+    """Hears nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """Who hears what of a dispatch.
+
+    Attributes:
+        saw_batch: The size of every batch.
+        saw_serves: What is served, at the start and whenever that changes.
+    """
+
+    saw_batch: Callable[[int], None] = _deaf
+    saw_serves: Callable[[Serves], None] = _deaf
+
+
 class ReplicaFailedError(Exception):
     """The model broke down over a frame that was alone in its batch: a bug, or no memory left."""
 
@@ -123,12 +155,15 @@ class Dispatch(Protocol):
 
     @property
     def serves(self) -> Serves:
-        """What its replicas can answer."""
+        """What its replicas can answer, once it is started; changes if they are replaced."""
         ...
 
     @property
     def capacity_frames(self) -> int:
-        """How many frames it may hold at once; what is beyond is the caller's to refuse."""
+        """How many frames it may hold at once; what is beyond is the caller's to refuse.
+
+        Changes with the number of replicas.
+        """
         ...
 
     async def start(self) -> None:

@@ -21,7 +21,6 @@ import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from sparsight.errors import UsageError
 from sparsight.wire import (
     DETECT_METHOD,
     FRAME_BYTES_MAX,
@@ -40,6 +39,7 @@ from sparsight_cloud.serving.commit import CommitLog
 from sparsight_cloud.serving.dispatch import Dispatch
 from sparsight_cloud.serving.identity import (
     named_in_certificate,
+    open_port,
     require_loopback,
     server_credentials,
     split_address,
@@ -113,6 +113,7 @@ class Gateway:
         commits: CommitLog,
         limits: GatewayLimits | None = None,
         metrics: GatewayMetrics | None = None,
+        min_score: float = 0.0,
     ) -> None:
         """A gateway that does not listen yet.
 
@@ -122,22 +123,25 @@ class Gateway:
             commits: Keeps results; likewise.
             limits: What a device may do.
             metrics: Counts.
+            min_score: Objects below are left out of answers and results.
         """
         self._door = door
         self._credentials = door.credentials()
         self.limits = limits or GatewayLimits()
         self.metrics = metrics or GatewayMetrics()
-        self._intake = Intake(dispatch, commits, self.metrics, self.limits.in_flight_bytes)
+        self._intake = Intake(
+            dispatch, commits, self.metrics, self.limits.in_flight_bytes, min_score
+        )
         self._service = Service(
             intake=self._intake,
             commits=commits,
-            roster=Roster(self.limits, dispatch.capacity_frames, self.metrics),
-            serves=dispatch.serves,
+            roster=Roster(self.limits, dispatch, self.metrics),
+            dispatch=dispatch,
             limits=self.limits,
             metrics=self.metrics,
         )
         self._detects: Counter[str] = Counter()
-        self._health = health.aio.HealthServicer()
+        self.health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> str:
@@ -159,23 +163,12 @@ class Gateway:
             DETECT_METHOD.rsplit("/", 1)[1]: grpc.stream_unary_rpc_method_handler(self._detect),
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        listen = self._door.listen
-        try:
-            if self._credentials is None:
-                port = server.add_insecure_port(listen)
-            else:
-                port = server.add_secure_port(listen, self._credentials)
-        except RuntimeError as error:
-            raise UsageError(
-                f"{listen}: can't be listened on; something else is there, or a certificate is "
-                "damaged"
-            ) from error
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
+        address = open_port(server, self._door.listen, self._credentials)
         await server.start()
         self._server = server
         for name in ("", _SERVICE):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        address = f"{listen.rpartition(':')[0]}:{port}"
+            await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)
         _log.info("gateway listens", address=address, mtls=self._credentials is not None)
         return address
 
@@ -183,7 +176,7 @@ class Gateway:
         """Send devices away, finish what is in flight, stop listening."""
         if self._server is None:
             return
-        await self._health.enter_graceful_shutdown()
+        await self.health.enter_graceful_shutdown()
         self._service.roster.close()
         grace_s = self.limits.grace_s
         await asyncio.wait([asyncio.create_task(self._intake.drained())], timeout=grace_s)

@@ -63,6 +63,34 @@ def named_in_certificate(auth_context: Mapping[str, Iterable[bytes]]) -> str | N
         return None
 
 
+def open_port(
+    server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None = None
+) -> str:
+    """Give a server its port, before it starts.
+
+    Args:
+        server: It.
+        address: HOST:PORT; port 0 is any.
+        credentials: What it proves itself with; None is without TLS.
+
+    Returns:
+        The address, with the port it got.
+
+    Raises:
+        UsageError: It can't be listened on.
+    """
+    try:
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise UsageError(
+            f"{address}: can't be listened on; something else is there, or a certificate is damaged"
+        ) from error
+    return f"{address.rpartition(':')[0]}:{port}"
+
+
 def split_address(address: str) -> tuple[str, int]:
     """HOST:PORT to host and port; IPv6 hosts stand in brackets.
 

@@ -9,12 +9,11 @@ batch is computed, and the next batch gathers meanwhile.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from sparsight.wire import FrameFeatures
 from sparsight_cloud.serving.batching import Batcher, BatchRule, Computed
-from sparsight_cloud.serving.dispatch import Outcome, Replica, Serves
+from sparsight_cloud.serving.dispatch import Ears, Outcome, Replica, Serves
 
 CAPACITY_BATCHES = 16
 """Full batches that may be in the dispatch at once: what waits longer is better kept by devices."""
@@ -27,14 +26,14 @@ class InProcessDispatch:
         self,
         replica: Replica,
         rule: BatchRule | None = None,
-        saw_batch: Callable[[int], None] | None = None,
+        ears: Ears | None = None,
     ) -> None:
         """A dispatch that is not yet running.
 
         Args:
             replica: The model; belongs to the dispatch's thread from `start` on.
             rule: When a batch is complete; `BatchRule()` if None. It has one lane.
-            saw_batch: Told the size of every batch.
+            ears: Told of batches, and of what is served.
 
         Raises:
             ValueError: The rule has more than one lane.
@@ -45,7 +44,8 @@ class InProcessDispatch:
         self._replica = replica
         self._frames_max = rule.frames_max
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="replica")
-        self._batcher = Batcher(self._compute, rule, saw_batch)
+        self._ears = ears or Ears()
+        self._batcher = Batcher(self._compute, rule, self._ears.saw_batch)
 
     @property
     def serves(self) -> Serves:
@@ -59,6 +59,7 @@ class InProcessDispatch:
 
     async def start(self) -> None:
         """Begin to compute."""
+        self._ears.saw_serves(self.serves)
         self._batcher.start()
 
     async def submit(self, frame: FrameFeatures, /) -> Outcome:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -32,6 +32,7 @@ from sparsight_cloud.serving.dispatch import (
 )
 from sparsight_cloud.serving.metrics import GatewayMetrics
 from sparsight_cloud.serving.records import Record
+from sparsight_cloud.serving.room import Room
 
 POISON_FAILURES = 3
 """A frame that broke the model so often, alone, while others were computed, is refused for good."""
@@ -69,6 +70,7 @@ class Intake:
         log: CommitLog,
         metrics: GatewayMetrics,
         in_flight_bytes_max: int,
+        min_score: float = 0.0,
     ) -> None:
         """An intake; the dispatch and the log are running.
 
@@ -77,12 +79,13 @@ class Intake:
             log: Commits.
             metrics: Counts.
             in_flight_bytes_max: Payloads and thumbnails that may wait for an answer.
+            min_score: Objects below are left out of answers and results.
         """
         self._dispatch = dispatch
         self._commits = log
         self._metrics = metrics
-        self._in_flight_bytes_max = in_flight_bytes_max
-        self._in_flight_bytes = 0
+        self._room = Room(lambda: dispatch.capacity_frames, in_flight_bytes_max)
+        self._min_score = min_score
         self._flying: dict[FrameKey, asyncio.Task[FrameResult]] = {}
         self._suspects: dict[FrameKey, _Suspect] = {}
         self._computed = 0
@@ -102,14 +105,12 @@ class Intake:
         if frame.key in self._commits:
             self._metrics.repeated.inc()
             return await self._stored(frame.key)
-        room = len(self._flying) < self._dispatch.capacity_frames
-        if not room or self._in_flight_bytes + frame.cost_bytes > self._in_flight_bytes_max:
+        if not self._room.enter(frame.key.device, frame.cost_bytes):
             raise FullError(self.retry_after_ms)
         if not self._flying:
             self._last_s = time.monotonic()
         task = asyncio.create_task(self._fly(frame), name="frame")
         self._flying[frame.key] = task
-        self._in_flight_bytes += frame.cost_bytes
         self._metrics.in_flight.set(len(self._flying))
         task.add_done_callback(lambda _: self._landed(frame))
         return await asyncio.shield(task)
@@ -127,7 +128,7 @@ class Intake:
 
     def _landed(self, frame: FrameFeatures) -> None:
         del self._flying[frame.key]
-        self._in_flight_bytes -= frame.cost_bytes
+        self._room.leave(frame.key.device, frame.cost_bytes)
         self._metrics.in_flight.set(len(self._flying))
 
     async def _stored(self, key: FrameKey) -> FrameResult:
@@ -161,8 +162,11 @@ class Intake:
 
     async def _commit(self, frame: FrameFeatures, outcome: Outcome) -> FrameResult:
         start_s = time.monotonic()
+        answer = outcome.answer
+        if isinstance(answer, Answered):
+            answer = replace(answer, detections=answer.detections.above(self._min_score))
         try:
-            record = Record.of(frame, outcome.answer, time.time_ns())
+            record = Record.of(frame, answer, time.time_ns())
         except WireError as error:
             _log.error("model's answer can't be sent", key=str(frame.key), error=str(error))
             refused = Refused(FrameStatus.REFUSED, f"the model's answer is none: {error}")

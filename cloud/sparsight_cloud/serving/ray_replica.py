@@ -96,6 +96,9 @@ class RayReplica:
         except Exception as error:
             raise RuntimeError(_one_line(error)) from error
 
+    def reconfigure(self, _: object) -> None:
+        """Serve wants to tell of what it keeps for gateways that join."""
+
     def run(self, frames: list[FrameFeatures]) -> Computed | Broken:
         """Answer a batch."""
         with self._one_at_a_time:

@@ -4,9 +4,9 @@
                    ^                      │
                    └── once more <── its process died, another is there or comes
 
-Serve starts replicas, chooses one for each batch and replaces the dead. Of it we use plain calls of
-a handle, no more. A batch goes there as an argument, not by the object store: that takes 2 ms more
-for 20 kB.
+Serve starts replicas, chooses one for each batch and replaces the dead. We call its handle, and
+look once a second how many replicas there are and what they serve: both change under our feet. A
+batch goes there as an argument, not by the object store: that takes 2 ms more for 20 kB.
 
 What the model itself raises comes back as a value. So whatever a call *raises* is of Ray's making,
 and only a death or a lost connection is tried again: the frames are the same, and so is the answer.
@@ -15,20 +15,27 @@ and only a death or a lost connection is tried again: the frames are the same, a
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 
-from sparsight.wire import FrameFeatures
+from sparsight.wire import FrameFeatures, FrameStatus
 from sparsight_cloud.serving.batching import Batcher, BatchRule, Computed
-from sparsight_cloud.serving.dispatch import DispatchUnavailableError, Outcome, Serves
+from sparsight_cloud.serving.dispatch import (
+    DispatchUnavailableError,
+    Ears,
+    Outcome,
+    Refused,
+    Serves,
+)
 from sparsight_cloud.serving.in_process import CAPACITY_BATCHES
-from sparsight_cloud.serving.ray_app import RayApp, Replicas
+from sparsight_cloud.serving.ray_app import AppState, RayApp
 from sparsight_cloud.serving.ray_cluster import RayCluster, one_line
-from sparsight_cloud.serving.ray_replica import Broken, Model, RayReplica
+from sparsight_cloud.serving.ray_replica import Broken, RayReplica
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
@@ -42,6 +49,9 @@ are then tried one by one, and who kills two alone has broken the model."""
 _PAUSES_S = (0.2, 1.0, 3.0)
 """Between calls that found a replica out of reach; after them, devices are told to wait."""
 
+_LOOK_S = 1.0  # between two looks at the replicas
+_REFUSAL_S = 10.0  # that a refusal waits for a look that bears it out
+
 _log = structlog.get_logger(__name__)
 
 
@@ -50,50 +60,50 @@ class RayServeDispatch:
 
     def __init__(
         self,
-        model: Model,
+        app: RayApp,
         cluster: RayCluster,
-        replicas: Replicas | None = None,
         rule: BatchRule | None = None,
-        saw_batch: Callable[[int], None] | None = None,
+        ears: Ears | None = None,
         *,
-        app: str = "sparsight",
         patience_s: float = PATIENCE_S,
     ) -> None:
         """A dispatch that is not yet running.
 
         Args:
-            model: What computes.
+            app: The replicas; removed at the end, unless they are shared or all of the cluster is.
             cluster: Where; belongs to the dispatch.
-            replicas: One of one processor if None.
             rule: When a batch is complete. Its lanes are one a replica, and as many go ahead.
-            saw_batch: Told the size of every batch.
-            app: The name that Serve knows it by; see `RayApp`.
+            ears: Told of batches, and of what is served.
             patience_s: A batch without an answer for so long is given up, and its devices send it
                 again later. The start of a replica in a dead one's place counts.
         """
-        replicas = replicas or Replicas()
-        self._model = model
+        self._app = app
         self._cluster = cluster
-        rule = replace(rule or BatchRule(), lanes=replicas.n, ahead=replicas.n)
-        self._capacity_frames = CAPACITY_BATCHES * rule.frames_max * replicas.n
+        self._rule = rule or BatchRule()
+        self._ears = ears or Ears()
         self._patience_s = patience_s
-        self._app = RayApp(app, model, replicas)
         self._connected = False
         self._handle: DeploymentHandle[RayReplica] | None = None
-        self._batcher = Batcher(self._compute, rule, saw_batch)
+        self._batcher = Batcher(self._compute, self._rule, self._ears.saw_batch)
+        self._serves = Serves({}, frozenset())
+        self._lanes = 1
+        self._state: AppState | None = None
+        self._settled_since_s = math.inf
+        self._looked = asyncio.Event()
+        self._watching: asyncio.Task[None] | None = None
 
     @property
     def serves(self) -> Serves:
-        """What the model will answer."""
-        return self._model.serves
+        """What the replicas answer; while some are replaced, what any of them does."""
+        return self._serves
 
     @property
     def capacity_frames(self) -> int:
-        """`CAPACITY_BATCHES` full batches for each replica."""
-        return self._capacity_frames
+        """`CAPACITY_BATCHES` full batches for each replica that runs."""
+        return CAPACITY_BATCHES * self._rule.frames_max * self._lanes
 
     async def start(self) -> None:
-        """Connect and start the replicas; takes 10 to 30 s.
+        """Connect and have the replicas started; takes 10 to 30 s.
 
         Raises:
             UsageError: There is no Ray, or the replicas don't start.
@@ -104,6 +114,8 @@ class RayServeDispatch:
             await self._cluster.start()
             self._connected = True
             self._handle = await self._app.start(self._cluster)
+            self._saw(await self._app.look(self._cluster))
+            self._watching = asyncio.create_task(self._watch(), name="watch")
             self._batcher.start()
             _log.info("replicas are ready", seconds=round(time.monotonic() - start_s, 1))
         except BaseException:
@@ -112,15 +124,55 @@ class RayServeDispatch:
 
     async def submit(self, frame: FrameFeatures, /) -> Outcome:
         """Compute one frame; see `Dispatch.submit`."""
-        return await self._batcher.submit(frame)
+        begin_s = time.monotonic()
+        outcome = await self._batcher.submit(frame)
+        answer = outcome.answer
+        if isinstance(answer, Refused) and answer.status is FrameStatus.UNKNOWN_BUNDLE:
+            # One of the replicas that are being replaced may not know it yet, or not any more.
+            self._looked.clear()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._looked.wait(), _REFUSAL_S)
+            if begin_s < self._settled_since_s:
+                raise DispatchUnavailableError("replicas are being replaced")
+        return outcome
 
     async def close(self) -> None:
-        """Finish what was submitted, then end the replicas."""
+        """Finish what was submitted, then end the replicas if they are ours."""
         await self._batcher.close()
         await self._end()
 
+    async def _watch(self) -> None:
+        """Follow what others do to the replicas: Serve, and people."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            self._saw(await self._app.look(self._cluster))
+
+    def _saw(self, state: AppState | None) -> None:
+        if state is None:  # nobody can say: what was known is the best guess
+            self._settled_since_s = math.inf
+            return
+        before, self._state = self._state, state
+        lanes = max(1, state.running)
+        if lanes != self._lanes:
+            _log.info("replicas", running=state.running)
+            self._lanes = lanes
+            self._batcher.resize(lanes, ahead=lanes)
+        changed = before is None or before.deployed_unix_s != state.deployed_unix_s
+        if not state.settled:
+            self._settled_since_s = math.inf
+        elif changed or self._settled_since_s == math.inf:
+            self._settled_since_s = time.monotonic()
+        serves = state.serves if state.settled else self._serves.or_what(state.serves)
+        if serves != self._serves:
+            _log.info("serves", bundles=[*serves.bundles], settled=state.settled)
+            self._serves = serves
+            self._ears.saw_serves(serves)
+        self._looked.set()
+
     async def _end(self) -> None:
-        if self._connected and not self._cluster.is_private:
+        if self._watching is not None:
+            self._watching.cancel()
+        if self._connected and not (self._cluster.is_private or self._app.shared):
             await self._app.remove(self._cluster)
         self._connected = False
         await self._cluster.close()

@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from sparsight.wire import Refusal, RefusalStatus
 from sparsight_cloud.serving.credit import Window, fair_window
+from sparsight_cloud.serving.dispatch import Dispatch
 from sparsight_cloud.serving.metrics import GatewayMetrics
 from sparsight_cloud.serving.settings import GatewayLimits
 
@@ -37,18 +38,16 @@ class Endable(Protocol):
 class Roster:
     """Owns the list of connected devices."""
 
-    def __init__(
-        self, limits: GatewayLimits, capacity_frames: int, metrics: GatewayMetrics
-    ) -> None:
+    def __init__(self, limits: GatewayLimits, dispatch: Dispatch, metrics: GatewayMetrics) -> None:
         """An empty list.
 
         Args:
             limits: How many devices, and how much of the room each.
-            capacity_frames: What the dispatch holds.
+            dispatch: Says what it holds.
             metrics: Counts.
         """
         self._limits = limits
-        self._capacity_frames = capacity_frames
+        self._dispatch = dispatch
         self._metrics = metrics
         self._streams: dict[str, Endable] = {}
         self._closing = False
@@ -78,7 +77,8 @@ class Roster:
 
     def window(self) -> Window:
         """Each device's share as things are."""
-        return fair_window(self._limits, self._capacity_frames, max(1, len(self._streams)))
+        capacity_frames = self._dispatch.capacity_frames
+        return fair_window(self._limits, capacity_frames, max(1, len(self._streams)))
 
     def close(self) -> None:
         """Take no more devices, and send those away who are there."""

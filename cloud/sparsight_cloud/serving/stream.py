@@ -37,7 +37,7 @@ from sparsight.wire import (
 )
 from sparsight_cloud.serving.call import Call
 from sparsight_cloud.serving.commit import CommitLog
-from sparsight_cloud.serving.dispatch import Serves
+from sparsight_cloud.serving.dispatch import Dispatch
 from sparsight_cloud.serving.intake import FullError, Intake
 from sparsight_cloud.serving.metrics import GatewayMetrics
 from sparsight_cloud.serving.outbox import Outbox
@@ -59,7 +59,7 @@ class Service:
         intake: Takes frames.
         commits: Remembers them.
         roster: Who is connected.
-        serves: What can be answered.
+        dispatch: Says what can be answered.
         limits: What one device may do.
         metrics: Counts.
     """
@@ -67,7 +67,7 @@ class Service:
     intake: Intake
     commits: CommitLog
     roster: Roster
-    serves: Serves
+    dispatch: Dispatch
     limits: GatewayLimits
     metrics: GatewayMetrics
 
@@ -159,7 +159,7 @@ class DeviceStream:
             raise _refused(RefusalStatus.BAD_MESSAGE, f"expected a Hello: {why}") from error
         if not isinstance(hello, Hello):
             raise _refused(RefusalStatus.BAD_MESSAGE, "expected a Hello as the first message")
-        serves = self._service.serves
+        serves = self._service.dispatch.serves
         if hello.wire_version > WIRE_VERSION:
             raise _refused(
                 RefusalStatus.WIRE_VERSION,

@@ -16,16 +16,17 @@ from pathlib import Path
 import structlog
 
 from sparsight_cloud.serving.commit import CommitLog, CommitRule
-from sparsight_cloud.serving.dispatch import Dispatch
+from sparsight_cloud.serving.dispatch import Dispatch, Ears
 from sparsight_cloud.serving.gateway import Door, Gateway
+from sparsight_cloud.serving.health import Probes
 from sparsight_cloud.serving.metrics import GatewayMetrics
 from sparsight_cloud.serving.settings import GatewayLimits
 from sparsight_cloud.sinks.open import open_sinks
 from sparsight_cloud.sinks.results import write_classes
 from sparsight_cloud.sinks.sink import Sink, SinkName
 
-MakeDispatch = Callable[[Callable[[int], None]], Dispatch]
-"""Makes the dispatch, given what wants to hear the size of every batch."""
+MakeDispatch = Callable[[Ears], Dispatch]
+"""Makes the dispatch, given who wants to hear of it."""
 
 _log = structlog.get_logger(__name__)
 
@@ -38,17 +39,21 @@ class CloudSettings:
         door: Where it listens, and whom it lets in.
         out: Where results go.
         metrics: HOST:PORT of the counters; None for none.
+        health: HOST:PORT where probes may ask without a certificate; None for nowhere.
         sinks: What else becomes of results.
         limits: What a device may do.
         commit: How results are kept.
+        min_score: Objects below are left out of answers and results.
     """
 
     door: Door
     out: Path
     metrics: str | None = None
+    health: str | None = None
     sinks: tuple[SinkName, ...] = ()
     limits: GatewayLimits = field(default_factory=GatewayLimits)
     commit: CommitRule = field(default_factory=CommitRule)
+    min_score: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +63,13 @@ class Ready:
     Attributes:
         address: Where devices call.
         metrics: Where the counters are; None for nowhere.
+        health: Where probes ask; None for nowhere but where devices call.
         committed: Frames that were committed before.
     """
 
     address: str
     metrics: str | None
+    health: str | None
     committed: int
 
 
@@ -80,24 +87,34 @@ async def cloud(settings: CloudSettings, make_dispatch: MakeDispatch) -> AsyncIt
     """
     metrics = GatewayMetrics()
     async with contextlib.AsyncExitStack() as stack:
-        dispatch = make_dispatch(metrics.batch_frames.observe)
+        ears = Ears(
+            saw_batch=metrics.batch_frames.observe,
+            saw_serves=lambda serves: write_classes(settings.out, serves.bundles),
+        )
+        dispatch = make_dispatch(ears)
         sinks = _Sinks(open_sinks(settings.out, settings.sinks))
         commits = CommitLog(settings.out, settings.commit, saw_closed=lambda _: sinks.catch_up())
         stack.push_async_callback(sinks.close)
         commits.start()
         stack.push_async_callback(commits.close)
-        gateway = Gateway(settings.door, dispatch, commits, settings.limits, metrics)
-        write_classes(settings.out, dispatch.serves.bundles)
-        sinks.catch_up()
+        gateway = Gateway(
+            settings.door, dispatch, commits, settings.limits, metrics, settings.min_score
+        )
         shown = None
         if settings.metrics is not None:
             shown, stop = metrics.serve(settings.metrics)
             stack.callback(stop)
+        asked = None
+        if settings.health is not None:
+            probes = Probes(settings.health, gateway.health)
+            asked = await probes.start()
+            stack.push_async_callback(probes.close)
         await dispatch.start()
         stack.push_async_callback(dispatch.close)
+        sinks.catch_up()
         address = await gateway.start()
         stack.push_async_callback(gateway.close)
-        yield Ready(address, shown, len(commits))
+        yield Ready(address, shown, asked, len(commits))
         _log.info("going down")
 
 

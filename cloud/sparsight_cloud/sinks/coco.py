@@ -8,7 +8,6 @@ being the same category. Frames that were refused are left out: nobody knows wha
 from __future__ import annotations
 
 import datetime
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +17,8 @@ import orjson
 
 from sparsight.wire import FrameStatus
 from sparsight_cloud.serving.records import Record
-from sparsight_cloud.sinks.results import all_records, class_name, read_classes
+from sparsight_cloud.sinks.logs import Ends, all_records, classes_of, ends_of
+from sparsight_cloud.sinks.results import class_name
 
 COCO = "coco.json"
 """Name of the file in the folder of results."""
@@ -45,7 +45,7 @@ def export_coco(out: Path, file: Path) -> int:
     The results are read twice and never held: a day of them does not fit into memory.
 
     Args:
-        out: The folder of results.
+        out: The folder of results, or the one above those of several gateways.
         file: Where it goes.
 
     Returns:
@@ -54,7 +54,8 @@ def export_coco(out: Path, file: Path) -> int:
     Raises:
         DataError: A line of the results is damaged.
     """
-    classes = read_classes(out)
+    classes = classes_of(out)
+    ends = ends_of(out)  # more may come meanwhile: images and annotations are of the same frames
     categories: dict[str, int] = {}
     for names in classes.values():
         for name in names:
@@ -68,11 +69,9 @@ def export_coco(out: Path, file: Path) -> int:
     try:
         with part.open("wb") as f:
             f.write(b'{"info": {"description": "results of sparsight"}, "images": [')
-            n = _write_items(f, (_image(i, record) for i, record in _answered(out)))
-            # More may have come meanwhile: the annotations are those of the images above.
-            read = itertools.islice(_answered(out), n)
+            n = _write_items(f, (_image(i, record) for i, record in _answered(ends)))
             f.write(b'], "annotations": [')
-            _write_items(f, _annotations(read, category))
+            _write_items(f, _annotations(_answered(ends), category))
             f.write(b'], "categories": [')
             _write_items(f, ({"id": i, "name": name} for name, i in categories.items()))
             f.write(b"]}\n")
@@ -82,9 +81,9 @@ def export_coco(out: Path, file: Path) -> int:
     return n
 
 
-def _answered(out: Path) -> Iterator[tuple[int, Record]]:
+def _answered(ends: Ends) -> Iterator[tuple[int, Record]]:
     """Frames that have an answer, counted from 1."""
-    good = (r for r in all_records(out) if r.result.status is FrameStatus.OK)
+    good = (r for r in all_records(ends) if r.result.status is FrameStatus.OK)
     return enumerate(good, start=1)
 
 

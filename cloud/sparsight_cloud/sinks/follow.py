@@ -1,9 +1,8 @@
-"""Results as they are committed, read from the files beside the process that writes them."""
+"""One gateway's results as they are committed, read beside the process that writes them."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +22,15 @@ class Position:
     offset_bytes: int
 
 
+START = Position(1, 0)
+"""Before the first line."""
+
+
 def end_of(out: Path) -> Position:
     """Behind the last whole line there is."""
     numbers = segment_numbers(out)
     if not numbers:
-        return Position(1, 0)
+        return START
     at = Position(numbers[-1], 0)
     for place, line in read_lines(out, at.number):
         at = Position(at.number, place.offset_bytes + len(line))
@@ -46,26 +49,3 @@ def read_on(out: Path, at: Position) -> Iterator[tuple[Position, bytes]]:
         if not later:
             return
         at = Position(later[0], 0)
-
-
-def follow(
-    out: Path,
-    at: Position,
-    *,
-    poll_s: float = 0.2,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[bytes | None]:
-    """Lines as they come, and None whenever there is none just now; for ever.
-
-    Args:
-        out: The folder of results.
-        at: Where to begin.
-        poll_s: How often to look.
-        sleep: Waits that long.
-    """
-    while True:
-        for behind, line in read_on(out, at):
-            at = behind
-            yield line
-        yield None
-        sleep(poll_s)

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from sparsight_cloud.serving.records import Record
 from sparsight_cloud.serving.segments import segment_numbers, segment_path
-from sparsight_cloud.sinks.results import Classes, all_records, class_name, read_classes, records_of
+from sparsight_cloud.sinks.logs import all_records, classes_of, ends_of
+from sparsight_cloud.sinks.results import Classes, class_name, read_classes, records_of
 
 PARQUET = "parquet"
 """Name of the folder."""
@@ -101,7 +102,7 @@ def export_parquet(out: Path, file: Path) -> int:
     """Write all results into one table.
 
     Args:
-        out: The folder of results.
+        out: The folder of results, or the one above those of several gateways.
         file: Where the table goes.
 
     Returns:
@@ -110,7 +111,7 @@ def export_parquet(out: Path, file: Path) -> int:
     Raises:
         DataError: A line of the results is damaged.
     """
-    return _write_table(all_records(out), read_classes(out), file, 0)
+    return _write_table(all_records(ends_of(out)), classes_of(out), file, 0)
 
 
 def _write_table(records: Iterator[Record], classes: Classes, file: Path, source_bytes: int) -> int:

@@ -1,4 +1,4 @@
-"""The folder of results, as its readers see it.
+"""One gateway's folder of results, as its readers see it.
 
 OUT/results/000001.jsonl ...   a line a frame (`serving.records`)
 OUT/bundles.json               {"a73a...": ["pedestrian", "people", ...]}: what labels mean
@@ -10,14 +10,10 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from sparsight.errors import DataError, UsageError
+from sparsight.errors import DataError
 from sparsight_cloud.serving.records import Record, from_line
-from sparsight_cloud.serving.segments import (
-    RESULTS,
-    read_lines,
-    segment_numbers,
-    segment_path,
-)
+from sparsight_cloud.serving.segments import read_lines, segment_numbers, segment_path
+from sparsight_cloud.sinks.follow import Position
 
 BUNDLES = "bundles.json"
 
@@ -25,25 +21,20 @@ Classes = Mapping[str, tuple[str, ...]]
 """Names of the classes, in the order of labels, of each bundle by its id."""
 
 
-def require_results(out: Path) -> None:
-    """Check that a folder is one of results.
-
-    Raises:
-        UsageError: It is none.
-    """
-    if not (out / RESULTS).is_dir():
-        raise UsageError(
-            f"{out}: no results here; expected the --out folder of `sparsight cloud up`"
-        )
-
-
-def records_of(out: Path, number: int) -> Iterator[Record]:
+def records_of(out: Path, number: int, end_bytes: int | None = None) -> Iterator[Record]:
     """The records of one file.
+
+    Args:
+        out: The folder of results.
+        number: Of the file.
+        end_bytes: Where to stop; None reads all that is there.
 
     Raises:
         DataError: A line is damaged.
     """
     for place, line in read_lines(out, number):
+        if place.offset_bytes == end_bytes:
+            return
         try:
             yield from_line(line)
         except DataError as error:
@@ -51,14 +42,15 @@ def records_of(out: Path, number: int) -> Iterator[Record]:
             raise DataError(f"{path}: byte {place.offset_bytes}: {error}") from error
 
 
-def all_records(out: Path) -> Iterator[Record]:
-    """The records of all files, in the order of writing.
+def records_until(out: Path, end: Position) -> Iterator[Record]:
+    """The records of all files up to a position, in the order of writing.
 
     Raises:
         DataError: A line is damaged.
     """
     for number in segment_numbers(out):
-        yield from records_of(out, number)
+        if number <= end.number:
+            yield from records_of(out, number, end.offset_bytes if number == end.number else None)
 
 
 def write_classes(out: Path, classes: Classes) -> None:

@@ -32,20 +32,18 @@ from sparsight.wire import (
 )
 from sparsight_cloud.serving.batching import BatchRule
 from sparsight_cloud.serving.commit import CommitRule
-from sparsight_cloud.serving.dispatch import Dispatch
 from sparsight_cloud.serving.gateway import Door
 from sparsight_cloud.serving.in_process import InProcessDispatch
 from sparsight_cloud.serving.settings import GatewayLimits
-from sparsight_cloud.serving.up import CloudSettings, Ready, cloud
+from sparsight_cloud.serving.up import CloudSettings, MakeDispatch, Ready, cloud
 
 from .hashes import BUNDLE, CODEC, HashReplica
 
-MakeDispatch = Callable[[Callable[[int], None]], Dispatch]
 PATIENCE_S = 60.0
 
 
 def hashing(replica: HashReplica | None = None, rule: BatchRule | None = None) -> MakeDispatch:
-    return lambda saw: InProcessDispatch(replica or HashReplica(), rule or BatchRule(8, 1.0), saw)
+    return lambda ears: InProcessDispatch(replica or HashReplica(), rule or BatchRule(8, 1.0), ears)
 
 
 def run_cloud(

@@ -25,7 +25,7 @@ def main() -> None:
     try:
         serve(
             settings,
-            lambda saw: InProcessDispatch(HashReplica(0.005), BatchRule(8, 2.0), saw),
+            lambda ears: InProcessDispatch(HashReplica(0.005), BatchRule(8, 2.0), ears),
             say,
         )
     except SparsightError as error:

@@ -41,6 +41,30 @@ async def wait_for_batches(gate: Gate, n: int) -> None:
         await gate.began.get()
 
 
+def test_a_device_that_sends_ten_times_as_much_does_not_slow_the_others_down() -> None:
+    """Its frames came first, and yet each batch has one of everybody who waits."""
+
+    async def run() -> None:
+        gate = Gate()
+        batcher = Batcher(gate.compute, BatchRule(frames_max=4, wait_ms=0))
+        batcher.start()
+        first = asyncio.create_task(batcher.submit(a_frame(0, device="first")))
+        await wait_for_batches(gate, 1)
+        greedy = [a_frame(100 + i, device="greedy") for i in range(50)]
+        others = [a_frame(10 * d + i, device=f"d{d}") for d in (1, 2, 3) for i in range(5)]
+        waiting = []
+        for frame in (*greedy, *others):
+            waiting.append(asyncio.create_task(batcher.submit(frame)))
+            await asyncio.sleep(0)
+        gate.open.set()
+        await asyncio.gather(first, *waiting)
+        for i in range(5):
+            assert gate.batches[1 + i] == [100 + i, 10 + i, 20 + i, 30 + i]
+        await batcher.close()
+
+    asyncio.run(run())
+
+
 def test_frames_gather_while_a_batch_is_computed() -> None:
     async def run() -> None:
         gate = Gate()

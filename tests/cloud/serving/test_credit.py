@@ -94,7 +94,7 @@ def test_credit_is_told_of_when_half_is_used_and_not_for_every_frame() -> None:
 
 
 @pytest.mark.parametrize(
-    ("streams", "frames"), [(1, 32), (4, 32), (8, 16), (100, 1), (128, 1), (1000, 1)]
+    ("streams", "frames"), [(1, 32), (4, 25), (7, 16), (100, 1), (128, 1), (1000, 1)]
 )
 def test_windows_shrink_as_devices_join(streams: int, frames: int) -> None:
     limits = GatewayLimits(window_frames=32, window_bytes=32 << 20, in_flight_bytes=512 << 20)

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from sparsight.detections import Detections
 from sparsight.wire import (
     STREAM_METHOD,
     Credit,
@@ -28,6 +30,7 @@ from sparsight_cloud.serving.dispatch import Answered
 from sparsight_cloud.serving.gateway import Door
 from sparsight_cloud.serving.settings import GatewayLimits
 from sparsight_cloud.serving.up import CloudSettings, Ready, cloud
+from sparsight_cloud.sinks.logs import all_records, ends_of
 from sparsight_cloud.sinks.sink import SinkName
 from sparsight_proto.v1 import features_pb2, features_pb2_grpc
 
@@ -395,20 +398,75 @@ def test_shutting_down_answers_what_is_in_flight(tmp_path: Path) -> None:
 
 def test_a_full_cloud_says_when_to_come_back(tmp_path: Path) -> None:
     replica = HashReplica(seconds_per_batch=0.3)
-    limits = GatewayLimits(detects_max=100)  # and the dispatch holds 16 batches of one
+    limits = GatewayLimits(detects_max=100)  # and the dispatch holds 16 batches of one, half of
+    # which one device may have
 
     async def do(ready: Ready) -> None:
         async with calling(ready.address) as channel:
             calls = [detect(channel, a_frame(seq)) for seq in range(20)]
             outcomes = await asyncio.gather(*calls, return_exceptions=True)
             full = [e for e in outcomes if isinstance(e, grpc.aio.AioRpcError)]
-            assert len(full) == 4
+            assert len(full) == 12
             for error in full:
                 assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
                 trailing = dict(error.trailing_metadata() or ())
                 assert int(trailing["retry-after-ms"]) >= 50
 
     run_cloud(tmp_path, do, hashing(replica, BatchRule(1, 0)), limits=limits)
+
+
+def test_refusals_hit_the_device_that_takes_most(tmp_path: Path) -> None:
+    replica = HashReplica(seconds_per_batch=0.1)
+    limits = GatewayLimits(detects_max=100)
+
+    async def do(ready: Ready) -> None:
+        async with calling(ready.address) as channel:
+            greedy = asyncio.gather(
+                *(detect(channel, a_frame(seq)) for seq in range(40)), return_exceptions=True
+            )
+            await asyncio.sleep(0.2)
+            others = [detect(channel, a_frame(seq, device=f"d{seq % 3}")) for seq in range(6)]
+            answered = await asyncio.gather(*others)
+            assert all(isinstance(result, FrameResult) for result in answered)
+            assert sum(isinstance(result, FrameResult) for result in await greedy) <= 12
+
+    run_cloud(tmp_path, do, hashing(replica, BatchRule(1, 0)), limits=limits)
+
+
+def test_a_frame_that_two_gateways_committed_counts_once(tmp_path: Path) -> None:
+    """The answer of the first one is lost with it; the second one knows nothing of it."""
+    frames = [a_frame(seq) for seq in range(4)]
+
+    async def take(ready: Ready, taken: list[FrameFeatures]) -> None:
+        async with calling(ready.address) as channel:
+            for frame in taken:
+                assert_right(frame, await detect(channel, frame))
+
+    run_cloud(tmp_path / "a", lambda ready: take(ready, frames[:3]))
+    run_cloud(tmp_path / "b", lambda ready: take(ready, frames[1:]))
+    assert [len(lines_of(tmp_path / name)) for name in "ab"] == [3, 3]
+    counted = [record.result.key.seq for record in all_records(ends_of(tmp_path))]
+    assert counted == [0, 1, 2, 3]
+
+
+def test_what_scores_low_is_neither_answered_nor_kept(tmp_path: Path) -> None:
+    frame = next(f for f in map(a_frame, range(99)) if len(objects_of(f)) > 2)
+    scores = np.sort(objects_of(frame).scores)
+
+    async def do(ready: Ready) -> None:
+        async with calling(ready.address) as channel:
+            result = await detect(channel, frame)
+            assert np.array_equal(np.sort(result.detections.scores), scores[1:])
+
+    run_cloud(tmp_path, do, min_score=float(scores[1]))
+    (line,) = lines_of(tmp_path)
+    assert line["scores"] == scores[:0:-1].tolist()
+
+
+def objects_of(frame: FrameFeatures) -> Detections:
+    answered = answer(frame)
+    assert isinstance(answered, Answered)
+    return answered.detections
 
 
 def test_one_device_has_few_unary_calls_at_a_time(tmp_path: Path) -> None:

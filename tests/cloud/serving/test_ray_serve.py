@@ -10,29 +10,37 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
+from sparsight.cli import run
 from sparsight.errors import BundleError, UsageError
-from sparsight.wire import FrameFeatures
+from sparsight.wire import FrameFeatures, FrameStatus
+from sparsight_cloud.commands.cloud import cloud_app
 from sparsight_cloud.serving.batching import BatchRule
 from sparsight_cloud.serving.dispatch import (
+    Answer,
     Answered,
     DispatchUnavailableError,
     Outcome,
+    Refused,
     Replica,
     ReplicaFailedError,
+    Serves,
 )
-from sparsight_cloud.serving.ray_app import Replicas, app_name
+from sparsight_cloud.serving.ray_app import RayApp, app_name
 from sparsight_cloud.serving.ray_cluster import RayCluster
 from sparsight_cloud.serving.ray_replica import Model
 from sparsight_cloud.serving.ray_serve import RayServeDispatch
+from sparsight_cloud.serving.replicas import Replicas
 
-from .hashes import CRASH, DEATH, HashReplica, MortalReplica, a_frame, same
+from .devices import eventually
+from .hashes import CRASH, DEATH, MAGIC, HashReplica, MortalReplica, a_frame, same
 from .processes import listening_on
 
 RULE = BatchRule(4, 20.0)
@@ -56,7 +64,8 @@ def run_dispatch(
 
     async def run() -> None:
         model = Model(load, HashReplica().serves)
-        dispatch = RayServeDispatch(model, RayCluster(), replicas, RULE, **options)
+        app = RayApp("sparsight", model, replicas)
+        dispatch = RayServeDispatch(app, RayCluster(), RULE, **options)
         await dispatch.start()
         try:
             await do(dispatch)
@@ -116,6 +125,116 @@ def test_what_the_model_raises_is_not_tried_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ray_cluster")
+def test_gateways_share_replicas_which_outlive_them(tmp_path: Path) -> None:
+    diary = tmp_path / "diary"
+    model = Model(partial(MortalReplica, diary), HashReplica().serves)
+
+    def gateway() -> RayServeDispatch:
+        return RayServeDispatch(RayApp("fleet", model, shared=True), RayCluster(), RULE)
+
+    async def run() -> None:
+        first, second = gateway(), gateway()
+        await first.start()
+        await second.start()
+        assert second.serves == HashReplica().serves
+        await first.submit(a_frame(0))
+        await first.close()
+        assert isinstance(await second.submit(a_frame(1)), Outcome)
+        await second.close()
+        cluster = RayCluster()
+        await cluster.start()
+        there = RayApp("fleet", shared=True)
+        assert await there.look(cluster) is not None
+        await there.remove(cluster)
+        assert await there.look(cluster) is None
+
+    asyncio.run(run())
+    pids = {row.split()[0] for row in diary.read_text().splitlines()}
+    assert len(pids) == 1  # the second one did not start it anew
+
+
+class Choosy(HashReplica):
+    """Knows some bundles; a payload names its own behind the magic."""
+
+    def __init__(self, *bundles: str) -> None:
+        super().__init__(0.01)
+        self.bundles = bundles
+
+    @property
+    def serves(self) -> Serves:
+        return Serves({bundle: (bundle,) for bundle in self.bundles}, frozenset({1}))
+
+    def run(self, frames: Sequence[FrameFeatures], /) -> Sequence[Answer]:
+        unknown = Refused(FrameStatus.UNKNOWN_BUNDLE, "fetch another")
+        named = [frame.payload.removeprefix(MAGIC).decode() for frame in frames]
+        answers = zip(named, super().run(frames), strict=True)
+        return [answer if name in self.bundles else unknown for name, answer in answers]
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_rolled_over_to_other_bundles_no_frame_is_lost() -> None:
+    def app(*bundles: str) -> RayApp:
+        load = partial(Choosy, *bundles)
+        return RayApp("rolled", Model(load, load().serves), Replicas(2), shared=True)
+
+    async def ask(dispatch: RayServeDispatch, bundle: str) -> str:
+        """What becomes of a frame that is sent again until it has an answer, as devices do."""
+        while True:
+            try:
+                outcome = await dispatch.submit(a_frame(payload=MAGIC + bundle.encode()))
+            except DispatchUnavailableError:
+                await asyncio.sleep(0.05)
+                continue
+            return type(outcome.answer).__name__
+
+    async def send(dispatch: RayServeDispatch, bundle: str, until: asyncio.Event) -> set[str]:
+        seen = set()
+        while not until.is_set():
+            seen.add(await ask(dispatch, bundle))
+        return seen
+
+    async def run() -> None:
+        dispatch = RayServeDispatch(app("old"), RayCluster(), RULE)
+        await dispatch.start()
+        assert [*dispatch.serves.bundles] == ["old"]
+        rolled, cluster = asyncio.Event(), RayCluster()
+        await cluster.start()
+        sending = asyncio.create_task(send(dispatch, "old", rolled))
+        await app("old", "new").deploy(cluster)
+        await eventually(lambda: dispatch.serves.bundles.keys() >= {"old", "new"})
+        early = asyncio.create_task(send(dispatch, "new", rolled))
+        await asyncio.sleep(0.5)
+        rolled.set()
+        assert await sending == await early == {"Answered"}
+        # Of one that none of the replicas knows devices are told so, once that is sure.
+        assert await ask(dispatch, "none") == "Refused"
+        assert [*dispatch.serves.bundles] == ["old", "new"]
+        await dispatch.close()
+        await app().remove(cluster)
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_replicas_come_and_go_with_the_load() -> None:
+    async def do(dispatch: RayServeDispatch) -> None:
+        capacity = dispatch.capacity_frames
+        done = asyncio.Event()
+
+        async def load(device: int) -> None:
+            while not done.is_set():
+                await dispatch.submit(a_frame(device=f"drone-{device}"))
+
+        loads = [asyncio.create_task(load(device)) for device in range(24)]
+        await eventually(lambda: dispatch.capacity_frames == 2 * capacity)
+        done.set()
+        await asyncio.gather(*loads)
+        await eventually(lambda: dispatch.capacity_frames == capacity)
+
+    run_dispatch(partial(HashReplica, 0.1), do, Replicas(1, 1, most=2, idle_s=2.0))
+
+
+@pytest.mark.usefixtures("ray_cluster")
 def test_a_replica_that_does_not_answer_is_given_up() -> None:
     async def do(dispatch: RayServeDispatch) -> None:
         with pytest.raises(DispatchUnavailableError, match=r"no replica answered in 0\.5 s"):
@@ -150,10 +269,26 @@ def test_no_port_is_open_to_other_machines() -> None:
     run_dispatch(HashReplica, do)
 
 
+@pytest.mark.usefixtures("ray_cluster")
+def test_replicas_are_deployed_and_ended_by_command(
+    split_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.add_typer(cloud_app, name="cloud")
+    bundle = ["--bundle", str(split_bundle)]
+    assert run(app, ["cloud", "deploy", "--app", "told", *bundle]) == 0
+    assert "told: 1 of 1 replicas serve" in capsys.readouterr().out
+    assert run(app, ["cloud", "down", "--app", "told"]) == 0
+    assert run(app, ["cloud", "down", "--app", "told"]) == 2
+    error = capsys.readouterr().err
+    assert "told: no such replicas" in error
+
+
 JOIN = """
 import asyncio, sys
 from sparsight.errors import UsageError
 from sparsight.logs import log_to_stderr
+from sparsight_cloud.serving.ray_app import RayApp
 from sparsight_cloud.serving.ray_cluster import RayCluster
 from sparsight_cloud.serving.ray_replica import Model
 from sparsight_cloud.serving.ray_serve import RayServeDispatch
@@ -161,7 +296,7 @@ from tests.cloud.serving.hashes import HashReplica, a_frame, same
 
 async def join():
     model = Model(HashReplica, HashReplica().serves)
-    dispatch = RayServeDispatch(model, RayCluster(sys.argv[1]), app="joined")
+    dispatch = RayServeDispatch(RayApp("joined", model), RayCluster(sys.argv[1]))
     await dispatch.start()
     outcome = await dispatch.submit(a_frame())
     assert same(outcome.answer, HashReplica().run([a_frame()])[0])

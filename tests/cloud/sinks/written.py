@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from sparsight.detections import Detections
 from sparsight.geometry import Letterbox
 from sparsight.wire import FrameFeatures, FrameKey, FrameStatus, Telemetry
 from sparsight_cloud.serving.dispatch import Answered, Refused
-from sparsight_cloud.serving.records import Record, to_line
+from sparsight_cloud.serving.records import Record, from_line, to_line
 from sparsight_cloud.serving.segments import Segments
 from sparsight_cloud.sinks.results import write_classes
 
@@ -21,8 +22,14 @@ CAPTURED_UNIX_NS = 1_700_000_000_123_456_789
 
 
 def a_record(
-    seq: int, objects: int = 2, *, device: str = "drone-1", bundle_id: str = BUNDLE
+    seq: int,
+    objects: int = 2,
+    *,
+    device: str = "drone-1",
+    bundle_id: str = BUNDLE,
+    committed_s: float = 0.5,
 ) -> Record:
+    """A record that was committed so long after the first frame's capture."""
     frame = FrameFeatures(
         key=FrameKey(device, 1, seq),
         stream="cam",
@@ -38,7 +45,7 @@ def a_record(
         scores=(0.9 - n / 10).astype(np.float32),
         labels=(np.arange(objects) % 2).astype(np.int64),
     )
-    return Record.of(frame, Answered(found, bundle_id), CAPTURED_UNIX_NS + 5 * 10**8)
+    return Record.of(frame, Answered(found, bundle_id), CAPTURED_UNIX_NS + int(committed_s * 1e9))
 
 
 def a_refusal(seq: int) -> Record:
@@ -58,3 +65,7 @@ def write_results(out: Path, records: list[Record], segment_bytes: int = 1 << 20
         segments.append([to_line(record)])
     segments.close()
     write_classes(out, CLASSES)
+
+
+def seqs(lines: Iterable[bytes]) -> list[int]:
+    return [from_line(line).result.key.seq for line in lines]

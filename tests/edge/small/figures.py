@@ -1,8 +1,12 @@
-"""An agent in figures, where nothing has happened yet."""
+"""An agent in figures: where nothing has happened yet, and where every figure is told."""
 
+from dataclasses import replace
+
+from sparsight_edge.capture.outages import CameraStats
 from sparsight_edge.progress import Progress
+from sparsight_edge.rate.pilot import RateStats
 from sparsight_edge.spool.stats import SpoolStats
-from sparsight_edge.timings import Timings
+from sparsight_edge.timings import STAGES, StageTime, Timings
 from sparsight_edge.uplink.ledger import UplinkStats
 
 NOTHING_YET = Progress(
@@ -16,4 +20,12 @@ NOTHING_YET = Progress(
     spool=SpoolStats(),
     uplink=UplinkStats(),
     times=Timings().times(),
+)
+
+FULL = replace(
+    NOTHING_YET,
+    times=dict.fromkeys(STAGES, StageTime(frames=1, wall_ms=1.0)),
+    camera=replace(CameraStats(), state="up"),
+    rate=RateStats(adaptive=True, goodput_kbps=1.0),
+    link_kbps=1.0,
 )
