@@ -6,9 +6,9 @@
                                          └─> answered, `way_ms` after all that
 
 Assumed: devices keep no step with each other, so that their frames come as a Poisson process; a
-balancer gives every gateway the same share; a gateway has as many lanes as its share of the
-replicas; any replica may take any batch; machines and links are never the bottleneck; nothing dies;
-the way over the radio is not counted. A frame costs the same however many machines there are.
+balancer gives every gateway the same share; whichever replica is free takes the next batch of any
+gateway; machines and links are never the bottleneck; nothing dies; the way over the radio is not
+counted. A frame costs the same however many machines there are.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class _World:
         self._service = service
         self._chance = random.Random(fleet.seed)
         self._replicas = simpy.Resource(self.env, fleet.replicas)
-        self._lanes = math.ceil(fleet.replicas / fleet.gateways)
+        self._lanes = fleet.replicas
         for _ in range(fleet.gateways):
             gateway = _Gateway(self.env.event())
             self.env.process(self._come(gateway))

@@ -25,11 +25,12 @@ from sparsight_cloud.serving.batching import BatchRule
 from sparsight_cloud.serving.commit import CommitRule
 from sparsight_cloud.serving.dispatch import Answer, Serves
 from sparsight_cloud.serving.gateway import Door
-from sparsight_cloud.serving.ray_app import Replicas
+from sparsight_cloud.serving.ray_app import RayApp
 from sparsight_cloud.serving.ray_cluster import RayCluster
 from sparsight_cloud.serving.ray_replica import Model
 from sparsight_cloud.serving.ray_serve import RayServeDispatch
 from sparsight_cloud.serving.replica import BundleReplica
+from sparsight_cloud.serving.replicas import Replicas
 from sparsight_cloud.serving.up import CloudSettings, Ready, serve
 
 
@@ -90,13 +91,9 @@ def main(arguments: Sequence[str]) -> None:
 
     log_to_stderr()
     settings = CloudSettings(Door("127.0.0.1:0", None), out / "results", commit=CommitRule())
-    serve(
-        settings,
-        lambda saw: RayServeDispatch(
-            model, RayCluster(None, replicas), Replicas(replicas, 1), BatchRule(batch), saw
-        ),
-        say,
-    )
+    app = RayApp("bench", model, Replicas(replicas))
+    cluster = RayCluster(None, replicas)
+    serve(settings, lambda ears: RayServeDispatch(app, cluster, BatchRule(batch), ears), say)
 
 
 if __name__ == "__main__":
