@@ -61,6 +61,14 @@ class Load:
     threads: int = 1
     seconds: float = 20.0
 
+    def unanswered_max(self, batch: int) -> int:
+        """What each device may have under way so that nobody is sent away: its share of the room.
+
+        Args:
+            batch: Frames in one forward pass at most.
+        """
+        return max(1, CAPACITY_BATCHES * batch * self.replicas // (self.devices + 1))
+
 
 def measure(load: Load) -> dict[str, Any]:
     """All figures; `bare` is measured before and after, since machines drift."""
@@ -158,8 +166,7 @@ def served_per_s(load: Load, frames: Sequence[FrameFeatures], batch: int, guess:
 async def _served(
     load: Load, frames: Sequence[FrameFeatures], address: str, each: int, batch: int
 ) -> float:
-    # Together they fill what the dispatch holds, and no more: nobody is sent away to come back.
-    unanswered_max = max(1, CAPACITY_BATCHES * batch * load.replicas // load.devices)
+    unanswered_max = load.unanswered_max(batch)
     bundle_id = EdgeModel.load(load.bundle).bundle_id
     channels = [grpc.aio.insecure_channel(address) for _ in range(load.devices)]
 

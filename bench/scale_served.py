@@ -30,7 +30,6 @@ from jaxtyping import Float64
 
 from sparsight.codec.payload import VERSION
 from sparsight.wire import FrameFeatures, FrameKey, Hello
-from sparsight_cloud.serving.in_process import CAPACITY_BATCHES
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,7 @@ async def _drive(
 ) -> tuple[float, list[Trip]]:
     channels = [grpc.aio.insecure_channel(address) for _ in range(load.devices)]
 
-    async def send(epoch: int, each: int, most: int | None, per_s: float | None) -> list[Trip]:
+    async def send(epoch: int, each: int, per_s: float | None = None) -> list[Trip]:
         """Let every device send some, in an epoch of its own: keys are new."""
         tally, chance, now_s = Tally(), random.Random(epoch), time.monotonic()
 
@@ -131,14 +130,13 @@ async def _drive(
         await asyncio.gather(*(one(i, channel) for i, channel in enumerate(channels)))
         return tally.trips
 
-    # Together they fill what the dispatch holds, and no more: nobody is sent away to come back.
-    most = max(1, CAPACITY_BATCHES * load.batch * load.replicas // load.devices)
-    warm = await send(1, 2 * most, most, None)
+    most = load.unanswered_max(load.batch)
+    warm = await send(1, 2 * most)
     guess_per_s = _middle_per_s(warm)
     each = max(2 * most, int(guess_per_s * load.seconds) // load.devices)
-    full_per_s = _middle_per_s(await send(2, each, most, None))
+    full_per_s = _middle_per_s(await send(2, each))
     per_s = share * full_per_s
-    trips = await send(3, max(1, int(per_s * 2 * load.seconds) // load.devices), None, per_s)
+    trips = await send(3, max(1, int(per_s * 2 * load.seconds) // load.devices), per_s)
     for channel in channels:
         await channel.close()
     return full_per_s, trips
