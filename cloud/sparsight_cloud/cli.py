@@ -9,6 +9,7 @@ from collections.abc import Callable
 import typer
 
 from sparsight.cli import group_of, require_extra
+from sparsight_cloud.commands.bases import bases
 from sparsight_cloud.commands.bench import bench_app
 from sparsight_cloud.commands.bundle import build
 from sparsight_cloud.commands.cloud import cloud_app
@@ -42,6 +43,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
 }
 BUNDLE_COMMANDS: dict[str, Callable[..., None]] = {
+    "bases": bases,
     "build": build,
     "export": export,
     "precisions": precisions,
