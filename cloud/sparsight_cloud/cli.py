@@ -16,6 +16,7 @@ from sparsight_cloud.commands.cloud import cloud_app
 from sparsight_cloud.commands.data import data_app
 from sparsight_cloud.commands.detect import detect
 from sparsight_cloud.commands.evaluate import evaluate
+from sparsight_cloud.commands.importing import import_checkpoint
 from sparsight_cloud.commands.pki import pki_app
 from sparsight_cloud.commands.precision import export, precisions
 from sparsight_cloud.commands.train import train
@@ -40,6 +41,7 @@ NEEDS = (
 COMMANDS: dict[str, Callable[..., None]] = {
     "detect": detect,
     "eval": evaluate,
+    "import": import_checkpoint,
     "train": train,
 }
 BUNDLE_COMMANDS: dict[str, Callable[..., None]] = {
