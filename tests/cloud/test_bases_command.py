@@ -11,7 +11,7 @@ from sparsight.errors import BundleError
 from sparsight.model.cost import Cost
 from sparsight_cloud.bases.figures import OCCUPANCIES, figures_of, network_on
 from sparsight_cloud.bases.tables import Row, to_markdown
-from sparsight_cloud.bases.trial import Tried, try_device_half
+from sparsight_cloud.bases.trial import Trial, Tried, try_device_half
 
 SMALL = "mobilenetv2_035"
 
@@ -33,7 +33,7 @@ def test_a_base_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert base["split_gflops"] == sorted(base["split_gflops"])
     assert base["split_gflops"][-1] < base["dense_gflops"]
     assert len(base["split_gflops"]) == len(OCCUPANCIES)
-    assert base["onnx"] is base["tensorrt"] is None
+    assert base["trial"] is None
 
 
 @pytest.mark.parametrize(
@@ -55,32 +55,34 @@ def test_what_is_refused(
 
 def test_the_table_is_markdown_with_reasons_below() -> None:
     figures = figures_of(network_on(SMALL), (48, 80))
-    row = Row(figures, Tried(True), Tried(False, "no such operator"))
+    row = Row(figures, Trial(Tried(True), Tried(False, "no such operator"), 12.3))
     head, rule, line, _, note = to_markdown([row], (640, 384)).splitlines()[2:]
     assert len(head) == len(rule) == len(line)
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[:2] == [SMALL, "cells"]
-    assert cells[-2:] == ["yes", "no"]
+    assert cells[-3:] == ["yes", "12", "no"]
     assert note == f"- {SMALL}, TensorRT: no such operator"
 
 
 def test_a_device_half_is_exported_and_built() -> None:
-    onnx, tensorrt = try_device_half(network_on(SMALL), 256)
-    assert onnx == Tried(True)
+    trial = try_device_half(network_on(SMALL), (256, 160))
+    assert trial.onnx == Tried(True)
+    assert trial.cpu_ms is not None and trial.cpu_ms > 0
     if find_spec("tensorrt_rtx") is None:
-        assert tensorrt.ok is None
-        assert "TensorRT is not installed here" in tensorrt.why
+        assert trial.tensorrt.ok is None
+        assert "TensorRT is not installed here" in trial.tensorrt.why
     else:
-        assert tensorrt == Tried(True)
+        assert trial.tensorrt == Tried(True)
 
 
 def test_what_does_not_export_is_told() -> None:
     network = network_on(SMALL)
     network.stem.units.append(_Counting())
-    onnx, tensorrt = try_device_half(network, 256)
-    assert onnx.ok is False
-    assert onnx.why
-    assert tensorrt == Tried(None, "there is no graph")
+    trial = try_device_half(network, (256, 160))
+    assert trial.onnx.ok is False
+    assert trial.onnx.why
+    assert trial.tensorrt == Tried(None, "there is no graph")
+    assert trial.cpu_ms is None
 
 
 class _Counting(torch.nn.Module):

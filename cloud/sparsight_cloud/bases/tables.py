@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sparsight_cloud.bases.figures import OCCUPANCIES, Figures
-from sparsight_cloud.bases.trial import Tried
+from sparsight_cloud.bases.trial import Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +16,11 @@ class Row:
 
     Attributes:
         figures: What was counted.
-        onnx: Whether its device half exports; None if that was not asked.
-        tensorrt: Whether an engine was built of it.
+        trial: What became of its device half; None if that was not asked.
     """
 
     figures: Figures
-    onnx: Tried | None = None
-    tensorrt: Tried | None = None
+    trial: Trial | None = None
 
 
 def to_markdown(rows: Sequence[Row], size_wh: tuple[int, int]) -> str:
@@ -42,6 +40,7 @@ def to_markdown(rows: Sequence[Row], size_wh: tuple[int, int]) -> str:
         "dense",
         *(f"split at {share:g}" for share in OCCUPANCIES),
         "ONNX",
+        "device, CPU ms",
         "TensorRT",
     ]
     table = [head, *(_cells(row) for row in rows)]
@@ -53,8 +52,9 @@ def to_markdown(rows: Sequence[Row], size_wh: tuple[int, int]) -> str:
     notes = [
         f"- {row.figures.backbone}, {what}: {tried.why}"
         for row in rows
-        for what, tried in (("ONNX", row.onnx), ("TensorRT", row.tensorrt))
-        if tried is not None and not tried.ok
+        if row.trial is not None
+        for what, tried in (("ONNX", row.trial.onnx), ("TensorRT", row.trial.tensorrt))
+        if not tried.ok
     ]
     title = f"GFLOPs of a frame of {size_wh[0]}x{size_wh[1]} px, multiply-adds times two:"
     return "\n".join([title, "", *lines, *([""] if notes else []), *notes])
@@ -66,11 +66,7 @@ def to_json(rows: Sequence[Row], size_wh: tuple[int, int]) -> dict[str, Any]:
         "size_wh": list(size_wh),
         "occupancies": list(OCCUPANCIES),
         "bases": [
-            {
-                **asdict(row.figures),
-                "onnx": None if row.onnx is None else asdict(row.onnx),
-                "tensorrt": None if row.tensorrt is None else asdict(row.tensorrt),
-            }
+            {**asdict(row.figures), "trial": None if row.trial is None else asdict(row.trial)}
             for row in rows
         ],
     }
@@ -85,8 +81,15 @@ def _cells(row: Row) -> list[str]:
         f"{f.device_parameters / 1e6:.2f}",
         str(f.p3_channels),
         *(f"{one:.1f}" for one in (f.device_gflops, f.dense_gflops, *f.split_gflops)),
-        *("-" if tried is None else tried.word for tried in (row.onnx, row.tensorrt)),
+        *_tried(row.trial),
     ]
+
+
+def _tried(trial: Trial | None) -> tuple[str, str, str]:
+    if trial is None:
+        return "-", "-", "-"
+    cpu = "-" if trial.cpu_ms is None else f"{trial.cpu_ms:.0f}"
+    return trial.onnx.word, cpu, trial.tensorrt.word
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], left: int) -> str:

@@ -97,6 +97,8 @@ class _Conv(nn.Module):
         super().__init__()
         pad = kernel // 2 if padding is None else padding
         self.conv = nn.Conv2d(c_in, c_out, kernel, stride, pad, groups=groups, bias=False)
+        # Norms are folded before training, so nothing else keeps a fresh net's maps at size one.
+        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
         self.bn = nn.BatchNorm2d(c_out, eps=NORM_EPS)
         self.act = nn.SiLU()
 
