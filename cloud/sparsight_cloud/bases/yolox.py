@@ -143,9 +143,10 @@ def _tensors(file: Path) -> dict[str, Tensor]:
         with torch.serialization.safe_globals(numbers):
             raw = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as e:
-        why = " ".join(str(e).split())[:160] or type(e).__name__
+        # What torch says advises to open such files all the same.
         raise BundleError(
-            f"{file}: is not a file of tensors that is safe to open ({why}); {_EXPECTED}"
+            f"{file}: is damaged, or holds more than tensors ({type(e).__name__}), which is not "
+            f"opened; {_EXPECTED}"
         ) from e
     model = raw.get("model", raw) if isinstance(raw, dict) else None
     if not isinstance(model, dict) or not model:

@@ -261,6 +261,7 @@ class CellMaxPool2d(nn.MaxPool2d):
             holder: Names the area to compute.
         """
         super().__init__(kernel, stride, padding)
+        self.sides = kernel, stride, padding
         self.holder = holder
         self.level = 0
 
@@ -268,8 +269,9 @@ class CellMaxPool2d(nn.MaxPool2d):
         """[B, C, H, W] or, in cells form, [N, C, 1, 1]."""
         area = self.holder.now
         if area is None:
-            return super().forward(x)
-        table = area.neighbours(self.level, self.kernel_size, self.stride, self.padding)
+            whole: Tensor = super().forward(x)
+            return whole
+        table = area.neighbours(self.level, *self.sides)
         rows = torch.cat([x.flatten(1), x.new_full((1, x.shape[1]), -math.inf)])
         # Tap by tap: a 13x13 has 169 of them, too many to gather at once.
         out = rows[table[:, 0]]

@@ -281,7 +281,7 @@ def _changed(name: str, value: Tensor) -> Callable[[State], object]:
             _changed(f"{B}stem.conv.conv.weight", torch.zeros(20, 12, 3, 3)),
             "a YOLOX of 20 channels, 1 blocks, depth-wise is none of yolox_nano",
         ),
-        (lambda state: {"model": state, "exp": _Hostile()}, "is not a file of tensors"),
+        (lambda state: {"model": state, "exp": _Hostile()}, "holds more than tensors"),
     ],
 )
 def test_what_is_no_yolox_is_refused(
