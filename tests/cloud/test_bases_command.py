@@ -2,6 +2,7 @@
 
 import json
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -62,6 +63,16 @@ def test_the_table_is_markdown_with_reasons_below() -> None:
     assert cells[:2] == [SMALL, "cells"]
     assert cells[-3:] == ["yes", "12", "no"]
     assert note == f"- {SMALL}, TensorRT: no such operator"
+
+
+@pytest.mark.parametrize("backbone", ["tf_efficientnet_lite0", "efficientvit_b0", "yolox_nano"])
+def test_the_page_says_what_is_counted(backbone: str) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "bases.md").read_text(encoding="utf-8")
+    (written,) = (line for line in page.splitlines() if line.startswith(f"| {backbone} "))
+    row = Row(figures_of(network_on(backbone), (108, 192)))
+    counted = to_markdown([row], (1536, 864)).splitlines()[4]
+    told, wanted = ([cell.strip() for cell in line.split("|")] for line in (written, counted))
+    assert told[:-4] == wanted[:-4]  # but for what was tried
 
 
 def test_a_device_half_is_exported_and_built() -> None:
