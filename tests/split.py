@@ -43,11 +43,16 @@ def scene(seed: int, hw: tuple[int, int] = (144, 256)) -> UInt8[np.ndarray, "h w
 
 
 @torch.no_grad()
-def write_split_bundle(folder: Path, seed: int = 3, detect: DetectSettings = DETECT) -> Manifest:
+def write_split_bundle(
+    folder: Path,
+    seed: int = 3,
+    detect: DetectSettings = DETECT,
+    backbone: str = "mobilenetv2_035",
+) -> Manifest:
     """Write the bundle."""
     torch.manual_seed(seed)
     settings = ModelSettings(
-        backbone="mobilenetv2_035",
+        backbone=backbone,
         neck_channels=16,
         classes=("red", "blue", "green"),
         codec=CodecSettings(channels=CHANNELS, hidden=16, blocks=1),

@@ -9,12 +9,14 @@ from collections.abc import Callable
 import typer
 
 from sparsight.cli import group_of, require_extra
+from sparsight_cloud.commands.bases import bases
 from sparsight_cloud.commands.bench import bench_app
 from sparsight_cloud.commands.bundle import build
 from sparsight_cloud.commands.cloud import cloud_app
 from sparsight_cloud.commands.data import data_app
 from sparsight_cloud.commands.detect import detect
 from sparsight_cloud.commands.evaluate import evaluate
+from sparsight_cloud.commands.importing import import_checkpoint
 from sparsight_cloud.commands.pki import pki_app
 from sparsight_cloud.commands.precision import export, precisions
 from sparsight_cloud.commands.train import train
@@ -39,9 +41,11 @@ NEEDS = (
 COMMANDS: dict[str, Callable[..., None]] = {
     "detect": detect,
     "eval": evaluate,
+    "import": import_checkpoint,
     "train": train,
 }
 BUNDLE_COMMANDS: dict[str, Callable[..., None]] = {
+    "bases": bases,
     "build": build,
     "export": export,
     "precisions": precisions,

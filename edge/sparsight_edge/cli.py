@@ -216,6 +216,27 @@ def build(
     typer.echo(f"{file}: {'built' if new else 'was there already'}")
 
 
+@edge_app.command("try-build")
+def try_build(
+    graph: Annotated[Path, typer.Argument(help="A device half, `edge.onnx` of a bundle.")],
+    long_side: Annotated[
+        int, typer.Option(min=64, max=16384, help="Long side of the largest input, in pixels.")
+    ] = 1536,
+) -> None:
+    """Try whether TensorRT builds an engine of a graph; keeps nothing.
+
+    With `tensorrt-rtx` (extra trt-ci) it builds ahead of time and needs no GPU. Ends with 5 if
+    TensorRT does not take the graph, with 2 if there is no TensorRT.
+
+    Examples:
+        sparsight edge try-build models/default/edge.onnx
+    """
+    from sparsight_edge.engine.choose import try_graph
+
+    size, name = try_graph(graph, long_side)
+    typer.echo(f"{graph}: {name} builds it, {size / 1e6:.1f} MB for inputs to {long_side} px")
+
+
 def register(app: typer.Typer) -> None:
     """Add the device's commands.
 

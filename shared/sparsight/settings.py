@@ -35,7 +35,7 @@ class ModelSettings(BaseModel):
     """What a detector is made of; `model.yaml` of a bundle.
 
     Attributes:
-        backbone: Name of a timm model with `features_only` support.
+        backbone: Name of a timm model with `features_only` support, or `yolox_nano` to `yolox_x`.
         neck_channels: Channels of the neck and the head.
         classes: Names of the classes, in the order of the head's outputs.
         mean: Mean of an input channel, of values in [0, 1].

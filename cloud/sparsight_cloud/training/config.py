@@ -47,7 +47,11 @@ class NetConfig(_Strict):
 
     backbone: str = "tf_efficientnet_lite0"
     neck_channels: int = Field(64, ge=8, le=512, multiple_of=8)
-    pretrained: Literal["efficientnet-lite0", "none"] | Path = "efficientnet-lite0"
+    pretrained: Literal["efficientnet-lite0", "efficientnet-lite1", "timm", "none"] | Path = Field(
+        "efficientnet-lite0",
+        description="ImageNet weights: of a package, of timm (downloads them), none, or a "
+        "safetensors file",
+    )
     start: Path | None = Field(None, description="bundle to go on from, instead of ImageNet only")
     codec: Path | None = Field(
         None, description="bundle whose codec `stage: joint` goes on from; the start's without"

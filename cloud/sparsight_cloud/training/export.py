@@ -37,12 +37,32 @@ def bundle_from_checkpoint(
     Raises:
         TrainingError: No checkpoint, or one whose weights don't fit its model or half precision.
     """
-    network = averaged_network(checkpoint)
+    return write_detector(
+        averaged_network(checkpoint), out, source=checkpoint, name=name, card=card, detect=detect
+    )
+
+
+def write_detector(
+    network: Network, out: Path, *, source: Path, name: str, card: str, detect: DetectSettings
+) -> Manifest:
+    """Write a network as a bundle; folds it.
+
+    Args:
+        network: Without a bottleneck.
+        out: Folder of the bundle; what a bundle consists of is overwritten there.
+        source: Where its weights came from, for messages.
+        name: For people.
+        card: Text of the card.
+        detect: How the bundle wants to be run.
+
+    Raises:
+        TrainingError: Its weights don't fit half precision.
+    """
     detector = Detector(network, detect)
     for key, value in detector.network.state_dict().items():
         if value.is_floating_point() and not value.half().isfinite().all():
             raise TrainingError(
-                f"{checkpoint}: {key} holds values beyond half precision; the run has diverged, "
+                f"{source}: {key} holds values beyond half precision; the run has diverged, "
                 "lower `lr` and train again"
             )
     out.mkdir(parents=True, exist_ok=True)

@@ -101,6 +101,27 @@ def build_engine(
     return store.keep(file, settings, build_plan(file, trt, settings)), True
 
 
+def try_graph(graph: Path, long_side_px: int, trt: TensorRt | None = None) -> tuple[int, str]:
+    """Build an engine of a graph and throw it away.
+
+    Args:
+        graph: The device half of a bundle.
+        long_side_px: Long side of the largest input.
+        trt: TensorRT; None is the installed one.
+
+    Returns:
+        Bytes of the engine, and which TensorRT built it.
+
+    Raises:
+        BundleError: TensorRT does not take the graph.
+        UsageError: There is no TensorRT.
+    """
+    trt = trt or load_tensorrt()
+    return len(
+        build_plan(graph, trt, _settings_of(long_side_px))
+    ), f"{trt.__name__} {trt.__version__}"
+
+
 def open_tensorrt(
     bundle: Bundle,
     plans: Path,
@@ -133,7 +154,10 @@ def open_tensorrt(
 
 def plan_settings(bundle: Bundle) -> PlanSettings:
     """How a bundle's engine is built."""
-    long_side_px = bundle.manifest.long_side_px
+    return _settings_of(bundle.manifest.long_side_px)
+
+
+def _settings_of(long_side_px: int) -> PlanSettings:
     return PlanSettings(long_side_px, Letterbox.fit(USUAL_HW, long_side_px).input_hw)
 
 

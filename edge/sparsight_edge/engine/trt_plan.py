@@ -90,7 +90,7 @@ def build_plan(file: Path, trt: TensorRt, settings: PlanSettings) -> bytes:
     if plan is None:
         raise BundleError(
             f"{file}: TensorRT {trt.__version__} built no engine of it; its log above says why. "
-            "Less memory than --workspace-mb is a common reason"
+            "Less free memory than it may use for a layer is a common reason"
         )
     return bytes(plan)
 

@@ -1,6 +1,6 @@
 """A backbone's modules made ready for kept cells, and proof that it changed nothing.
 
-    1. square convolutions ─> CellConv2d, which know the kept area
+    1. square convolutions ─> CellConv2d, max pools ─> CellMaxPool2d: these know the kept area
     2. pretrained norm ────> a scale and a bias of the convolution before it, both trainable
     3. P3 ─ cells form ─> P4, P5 equal to whole maps?  then patches may be computed joined
 
@@ -21,7 +21,7 @@ from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.norm_act import BatchNormAct2d, freeze_batch_norm_2d
 from torch import Tensor, nn
 
-from sparsight.model.sparse import AreaHolder, CellArea, CellConv2d
+from sparsight.model.sparse import AreaHolder, CellArea, CellConv2d, CellMaxPool2d
 
 PROBE_HW_PX = (64, 96)
 """Sides differ, so that exchanged axes show; 12 cells of P3 are 3 of P5."""
@@ -64,7 +64,7 @@ def maps_of(whole: nn.Sequential, image: Tensor) -> list[Tensor]:
 
 
 def _make_over(whole: nn.Sequential, holder: AreaHolder, *, fold: bool) -> None:
-    _replace_convolutions(whole, holder)
+    _replace_layers(whole, holder)
     if fold:
         _fold_norms(whole)
     freeze_batch_norm_2d(whole)
@@ -92,10 +92,14 @@ def _close(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=1e-3 * float(b.abs().max()))
 
 
-def _replace_convolutions(module: nn.Module, holder: AreaHolder) -> None:
+def _replace_layers(module: nn.Module, holder: AreaHolder) -> None:
     for name, child in list(module.named_children()):
+        if type(child) is nn.MaxPool2d and _plain_pool(child):
+            sides = (child.kernel_size, child.stride, child.padding)
+            setattr(module, name, CellMaxPool2d(*map(_side, sides), holder=holder))
+            continue
         if not _replaceable(child):
-            _replace_convolutions(child, holder)
+            _replace_layers(child, holder)
             continue
         assert isinstance(child, nn.Conv2d)
         conv = CellConv2d(
@@ -127,6 +131,17 @@ def _replaceable(child: nn.Module) -> bool:
     return square and set(child.dilation) == {1} and stride in (1, 2) and (depthwise or plain)
 
 
+def _plain_pool(pool: nn.MaxPool2d) -> bool:
+    """Whether a `CellMaxPool2d` can do what this pool does."""
+    square = all(isinstance(v, int) or v[0] == v[1] for v in (pool.kernel_size, pool.padding))
+    plain = not pool.ceil_mode and not pool.return_indices and pool.dilation in (1, (1, 1))
+    return square and plain and pool.stride in (1, 2, (1, 1), (2, 2))
+
+
+def _side(value: int | tuple[int, ...]) -> int:
+    return value if isinstance(value, int) else value[0]
+
+
 def _fold_norms(whole: nn.Sequential) -> None:
     before: CellConv2d | None = None
     for parent in whole.modules():
@@ -154,16 +169,15 @@ def _fold(conv: CellConv2d, norm: nn.BatchNorm2d) -> bool:
 
 
 def _learn_levels(whole: nn.Sequential) -> None:
-    """Tell each convolution the level of its input: how many times P3's side is its own."""
+    """Tell each layer the level of its input: how many times P3's side is its own."""
     wide = PROBE_HW_PX[1] // 8
 
     def note(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        assert isinstance(module, CellConv2d)
+        assert isinstance(module, CellConv2d | CellMaxPool2d)
         module.level = max(0, (wide // args[0].shape[-1]).bit_length() - 1)
 
-    hooks = [
-        m.register_forward_pre_hook(note) for m in whole.modules() if isinstance(m, CellConv2d)
-    ]
+    layers = [m for m in whole.modules() if isinstance(m, CellConv2d | CellMaxPool2d)]
+    hooks = [m.register_forward_pre_hook(note) for m in layers]
     whole(torch.zeros(1, 3, *PROBE_HW_PX))
     for hook in hooks:
         hook.remove()

@@ -1,4 +1,4 @@
-"""Any timm `features_only` backbone, cut after stride 8.
+"""Any timm `features_only` backbone, or one of YOLOX's, cut after stride 8.
 
     image ─ units of the stem ─> P3 (stride 8) ─ stage ─> P4 (stride 16) ─ stage ─> P5 (stride 32)
 
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from sparsight.errors import UsageError
 from sparsight.model.adapt import PROBE_HW_PX, adapt, maps_of
 from sparsight.model.sparse import AreaHolder
+from sparsight.model.yolox import YOLOX, CspDarknet
 
 STRIDES_PX = (8, 16, 32)
 
@@ -50,9 +51,10 @@ def build_backbone(
     """Build a backbone and cut it.
 
     Args:
-        name: A timm model with `features_only` support and maps at strides 8, 16 and 32.
+        name: A timm model with `features_only` support and maps at strides 8, 16 and 32, or a
+            name of `yolox.YOLOX`.
         holder: Names the area that the convolutions after P3 compute.
-        pretrained: A full timm classifier's state; None leaves timm's random start.
+        pretrained: Its state, of a timm model the full classifier's; None leaves the random start.
 
     Raises:
         UsageError: timm doesn't know the name, the model has no maps at these strides or is no
@@ -82,6 +84,8 @@ def build_backbone(
 
 
 def _create(name: str) -> nn.Module:
+    if name in YOLOX:
+        return CspDarknet(YOLOX[name])
     # Swin fixes its window to a picture size unless told that pictures vary.
     extra: dict[str, Any] = {"strict_img_size": False} if name.startswith("swin") else {}
     try:

@@ -68,6 +68,28 @@ class Cost:
         head = (self.head_near + self.head_marked) * (cells * 21 // 16)
         return (backbone + self.neck * cells + head) / 1e9
 
+    def device_gflops(self, cells_hw: tuple[int, int]) -> float:
+        """Stem and seeker on a whole frame."""
+        return self._of("stem", cells_hw) / 1e9
+
+    def gflops_at(
+        self, cells_hw: tuple[int, int], occupancy: float, patch_hw: tuple[int, int]
+    ) -> float:
+        """A frame of which patches that don't overlap keep a share, the head at every kept cell.
+
+        At most that: the sparse head leaves cells out.
+
+        Args:
+            cells_hw: P3 cells of the frame.
+            occupancy: Share of them under the patches, from 0 to 1.
+            patch_hw: Of a patch, in cells; of no weight where patches are computed joined.
+        """
+        cells = occupancy * cells_hw[0] * cells_hw[1]
+        of_a_patch = self._of("trunk", patch_hw) / (patch_hw[0] * patch_hw[1])
+        head = (self.head_near + self.head_marked) * 21 / 16
+        deep = of_a_patch + self.neck + head
+        return (self._of("stem", cells_hw) + deep * cells) / 1e9
+
     def split_gflops(self, patches: Patches, cells: int, near: int, marked: int) -> float:
         """A frame of which patches are kept.
 

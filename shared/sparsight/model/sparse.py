@@ -244,3 +244,37 @@ class CellConv2d(nn.Conv2d):
         after = self.kernel_size[0] - self.stride[0] - before
         x = F.pad(x, (before, after, before, after))
         return F.conv2d(x, weight, self.bias, self.stride, 0, groups=self.groups)
+
+
+class CellMaxPool2d(nn.MaxPool2d):
+    """Max pooling that computes the area its holder names; what isn't kept is never largest."""
+
+    holder: AreaHolder
+
+    def __init__(self, kernel: int, stride: int, padding: int, *, holder: AreaHolder) -> None:
+        """A pool whose level, 0 for P3, is set when it is known.
+
+        Args:
+            kernel: Side, in cells.
+            stride: 1 or 2.
+            padding: Cells around the map.
+            holder: Names the area to compute.
+        """
+        super().__init__(kernel, stride, padding)
+        self.sides = kernel, stride, padding
+        self.holder = holder
+        self.level = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] or, in cells form, [N, C, 1, 1]."""
+        area = self.holder.now
+        if area is None:
+            whole: Tensor = super().forward(x)
+            return whole
+        table = area.neighbours(self.level, *self.sides)
+        rows = torch.cat([x.flatten(1), x.new_full((1, x.shape[1]), -math.inf)])
+        # Tap by tap: a 13x13 has 169 of them, too many to gather at once.
+        out = rows[table[:, 0]]
+        for tap in table.unbind(1)[1:]:
+            out = torch.maximum(out, rows[tap])
+        return out[:, :, None, None]

@@ -1,11 +1,8 @@
-"""Backbones of other kinds: built, cut, trained a little, shipped and run."""
+"""Backbones of other kinds: built, cut, refused. `test_bases.py` of training trains some."""
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -16,96 +13,10 @@ from sparsight.model.backbone import build_backbone
 from sparsight.model.detector import Detector, save_weights
 from sparsight.model.network import Network
 from sparsight.model.sparse import AreaHolder
-from sparsight.settings import DetectSettings, ModelSettings
-from sparsight.slicer import SlicerSettings
-from sparsight_cloud.training.config import DataConfig, PatchConfig, TrainConfig
-from sparsight_cloud.training.samples import Sample
-from sparsight_cloud.training.step import batch_of, losses_of
-
-from .conftest import frame
+from sparsight.settings import DetectSettings
 
 NetworkOf = Callable[[str], Network]
 LITE, SWIN = "tf_efficientnet_lite0", "swin_tiny_patch4_window7_224"
-
-
-def squares(side: int, count: int, seed: int) -> Sample:
-    """Bright squares on noise."""
-    rng = np.random.default_rng(seed)
-    image = rng.integers(60, 120, (side, side, 3), np.uint8)
-    wh = rng.integers(8, 24, (count, 1))
-    xy = rng.integers(0, side - 24, (count, 2))
-    boxes = np.concatenate([xy, xy + wh], 1)
-    for x0, y0, x1, y1 in boxes:
-        image[y0:y1, x0:x1] = 230
-    none = np.zeros((0, 4), np.float32)
-    return Sample(image, boxes.astype(np.float32), np.zeros(count, np.int64), none)
-
-
-@pytest.mark.parametrize(
-    ("backbone", "joined", "rate"),
-    [
-        (LITE, True, 3e-3),
-        ("mobilenetv4_conv_small", True, 3e-3),
-        (SWIN, False, 1e-3),
-    ],
-)
-def test_trained_shipped_and_run(backbone: str, joined: bool, rate: float, tmp_path: Path) -> None:
-    torch.manual_seed(1)
-    settings = ModelSettings(backbone=backbone, classes=("square",), neck_channels=16)
-    network = Network(settings).train()
-    assert network.trunk.joined == joined
-    config = TrainConfig(
-        data=DataConfig(annotations=Path("none"), images=Path("none")), steps=1, processes=1
-    )
-    rng = np.random.default_rng(0)
-    patches = PatchConfig(share=1.0, cells=(8,))
-    samples = [squares(128, 3, seed) for seed in (1, 2)]
-    batch = batch_of(samples, patches, rng, torch.device("cpu"))
-    optimiser = torch.optim.AdamW(network.parameters(), lr=rate)
-    terms = []
-    for _ in range(4):
-        losses = losses_of(network, batch, config)
-        optimiser.zero_grad()
-        losses.total.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 10.0)
-        optimiser.step()
-        terms.append([float(t.detach()) for t in (losses.seeker, losses.boxes, losses.classes)])
-    assert np.isfinite(terms).all()
-    # The classes' targets are the boxes' IoUs: their term may rise at first as boxes get better.
-    fallen = np.array(terms[-1]) / terms[0]
-    assert fallen[0] < 0.85, terms
-    assert fallen[1] < 0.95, terms
-    trunk = [p for p in network.trunk.parameters() if p.requires_grad]
-    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in trunk)
-
-    detect = DetectSettings(
-        long_side_px=192,
-        mark=0.0,
-        score_min=0.0,
-        slicer=SlicerSettings(threshold=1e-3, min_gain=1e-3),
-    )
-    trained = Detector(network.eval(), detect)
-    save_weights(trained.network, tmp_path / WEIGHTS)
-    written = write_bundle(tmp_path, settings, detect, name="squares", card="squares on noise")
-    shipped = Detector.from_bundle(tmp_path)
-    assert shipped.bundle_id == written.id
-    assert shipped.classes == ("square",)
-    picture = frame(150, 200, 3)
-    picture[40:60, 50:70] = 230
-    modes: tuple[Literal["split", "dense"], ...] = ("split", "dense")
-    for mode in modes:
-        run = dataclasses.replace(detect, mode=mode)
-        before, after = (d.detect([picture, picture[:, :90]], run) for d in (trained, shipped))
-        for a, b in zip(before, after, strict=True):
-            # The weights lie in half precision in a bundle.
-            np.testing.assert_allclose(a.heat, b.heat, atol=0.02)
-            assert len(b.detections) > 0, mode
-            assert len(b.patches) > 0
-            xyxy = b.detections.xyxy
-            assert (xyxy[:, 2:] > xyxy[:, :2]).all()
-            assert xyxy.min() >= 0
-            assert (xyxy[:, 2] <= b.letterbox.frame_hw[1]).all()
-            assert 0 < b.gflops <= shipped.gflops_dense(b.letterbox) * 1.001 or not joined
 
 
 @pytest.mark.parametrize(

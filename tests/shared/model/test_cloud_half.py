@@ -58,6 +58,18 @@ def test_both_halves_say_what_the_whole_says(detector: Detector, half: CloudHalf
         assert len(halves[0]) > 3
 
 
+@pytest.mark.parametrize("backbone", ["resnet18d", "yolox_nano"])
+def test_halves_on_other_bases(backbone: str, tmp_path: Path) -> None:
+    write_split_bundle(tmp_path, backbone=backbone)
+    detector, half = Detector.from_bundle(tmp_path), CloudHalf.from_bundle(tmp_path)
+    assert detector.network.trunk.joined == (backbone == "yolox_nano")
+    (whole,) = detector.detect(FRAMES[:1], dataclasses.replace(detector.settings, rate=0))
+    (halves,) = half.run([arrived(detector, FRAMES[0])])
+    np.testing.assert_allclose(whole.detections.xyxy, halves.xyxy, atol=0.01)
+    np.testing.assert_allclose(whole.detections.scores, halves.scores, atol=1e-4)
+    assert len(halves) > 3
+
+
 def test_a_batch_gives_what_each_frame_gives_alone(detector: Detector, half: CloudHalf) -> None:
     some = [arrived(detector, f, i % 3) for i, f in enumerate(FRAMES)]
     for together, one in zip(half.run(some), some, strict=True):

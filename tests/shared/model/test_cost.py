@@ -72,6 +72,20 @@ def test_patches_that_run_alone_cost_their_own_size_each(network_of: NetworkOf) 
     assert cost.split_gflops(patches, 128, 0, 0) == pytest.approx(stem + trunk + neck, rel=1e-3)
 
 
+@pytest.mark.parametrize("backbone", [LITE, SWIN])
+def test_a_share_of_a_frame_costs_what_so_many_patches_cost(
+    network_of: NetworkOf, backbone: str
+) -> None:
+    cost, grid = Cost.of(network_of(backbone)), (16, 32)
+    patches = patches_of(grid, 8, (0, 0), (8, 16))  # a quarter
+    cells = 128 * 21 // 16
+    want = cost.split_gflops(patches, 128, cells, cells)
+    assert cost.gflops_at(grid, 0.25, (8, 8)) == pytest.approx(want, rel=1e-9)
+    empty = cost.split_gflops(patches_of(grid, 8), 0, 0, 0)
+    assert cost.gflops_at(grid, 0.0, (8, 8)) == pytest.approx(empty, rel=1e-9)
+    assert cost.device_gflops(grid) == pytest.approx(empty, rel=1e-9)
+
+
 def test_an_empty_frame_costs_stem_and_seeker(network: Network) -> None:
     cost = Cost.of(network)
     image = torch.zeros(1, 3, 160, 256)

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from sparsight.errors import UsageError
 from sparsight.model.network import Network, cell_centres
-from sparsight.model.sparse import CellConv2d
+from sparsight.model.sparse import CellConv2d, CellMaxPool2d
 from sparsight.model.trunk import in_tiles
 
 NetworkOf = Callable[[str], Network]
-JOINED = ["tf_efficientnet_lite0", "resnet18", "mobilenetv4_conv_small"]
+JOINED = ["tf_efficientnet_lite0", "resnet18", "mobilenetv4_conv_small", "yolox_nano"]
 
 
 def image_of(height: int, width: int, frames: int = 1) -> Tensor:
@@ -37,15 +37,17 @@ def cells_of(keep: Tensor) -> Tensor:
 
 @contextmanager
 def zeros_outside(network: Network, keep: Tensor) -> Iterator[None]:
-    """Whole maps whose every convolution after P3 sees zeros outside the kept area."""
+    """Whole maps whose every layer after P3 sees nothing outside the kept area."""
 
     def blank(module: torch.nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor]:
         step = keep.shape[2] // args[0].shape[3]
-        return (args[0] * keep[:, None, ::step, ::step],)
+        nothing = -torch.inf if isinstance(module, CellMaxPool2d) else 0.0
+        return (torch.where(keep[:, None, ::step, ::step], args[0], nothing),)
 
     parts = (network.trunk, network.neck, network.head)
-    convs = [m for part in parts for m in part.modules() if isinstance(m, CellConv2d)]
-    hooks = [m.register_forward_pre_hook(blank) for m in convs]
+    kinds = (CellConv2d, CellMaxPool2d)
+    layers = [m for part in parts for m in part.modules() if isinstance(m, kinds)]
+    hooks = [m.register_forward_pre_hook(blank) for m in layers]
     yield
     for hook in hooks:
         hook.remove()

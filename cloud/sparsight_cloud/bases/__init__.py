@@ -1,0 +1,1 @@
+"""Bases: the backbones that a detector can stand on, and what each costs."""
