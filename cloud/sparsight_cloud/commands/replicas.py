@@ -126,11 +126,14 @@ def _in_cluster(cluster: "RayCluster", do: "Callable[[RayCluster], Awaitable[T]]
     """Join a cluster, do something there, and leave."""
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     from sparsight.logs import log_to_stderr
+    from sparsight_cloud.serving.dispatch import DispatchUnavailableError
 
     async def run() -> T:
         await cluster.start()
         try:
             return await do(cluster)
+        except DispatchUnavailableError as error:
+            raise UsageError(f"{error}; try again") from error
         finally:
             await cluster.close()
 
