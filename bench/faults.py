@@ -31,8 +31,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.nodes import HEAD
 from bench.fault_site import APP, Device, Site, a_site
+from bench.nodes import HEAD
 from rich.console import Console
 from rich.table import Table
 from tests.e2e.programs import until
