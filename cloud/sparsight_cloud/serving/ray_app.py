@@ -42,7 +42,7 @@ _ANSWER_S = 5.0  # that Serve's controller may take to say how things are
 # the number grows, by a third at a time or one. An idle one has a batch now and then.
 _SCALING = {
     "target_ongoing_requests": 1.5,
-    "look_back_period_s": 12.0,  # figures come every ten
+    "look_back_period_s": 12.0,  # it may be no shorter
     "upscale_delay_s": 5.0,
 }
 

@@ -38,6 +38,11 @@ class Replicas:
             raise ValueError(f"expected a part of a processor at least, got {self}")
 
     @property
+    def device(self) -> str:
+        """Where torch computes."""
+        return "cuda" if self.gpus else "cpu"
+
+    @property
     def scales(self) -> bool:
         """Whether their number changes by itself."""
         return self.most is not None and self.most > self.n
