@@ -176,9 +176,8 @@ def table_of(rows: Sequence[dict[str, Any]]) -> Table:
     for name in ("sent", "lost", "doubled", "in two logs, counted once", *stalls):
         table.add_column(name, justify="right")
     for row in rows:
-        what = (FAULTS[row["fault"]].__doc__ or "").strip().partition("\n")[0]
         table.add_row(
-            what,
+            row["fault"],
             *(str(row[name]) for name in ("sent", "lost", "doubled", "in_two_logs")),
             f"{row['stall_s']:.1f}",
             f"{row['device_stall_s']:.1f}",
@@ -189,7 +188,9 @@ def table_of(rows: Sequence[dict[str, Any]]) -> Table:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table; 1 if a frame was lost or counted twice."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        epilog="\n".join(f"{name:10} {fault.__doc__}" for name, fault in FAULTS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     names = ", ".join(FAULTS)
     parser.add_argument("faults", nargs="*", metavar="FAULT", help=f"of {names}; all without")
