@@ -40,7 +40,12 @@ Cpus = Annotated[
     ),
 ]
 Gpus = Annotated[
-    float, typer.Option(min=0, max=64, help="GPUs for each replica; .5 lets two share one.")
+    float,
+    typer.Option(
+        min=0,
+        max=64,
+        help="GPUs for each replica, which then computes there; .5 lets two share one.",
+    ),
 ]
 Address = Annotated[
     str | None,
@@ -93,8 +98,9 @@ def deploy(
     from sparsight_cloud.serving.ray_wishes import RayWishes
 
     wishes = RayWishes(address, app, replicas, cpus, gpus)
-    model = Model.of_bundles(bundle or [default_bundle()])
-    there = RayApp(app, model, wishes.counted(), shared=True)
+    count = wishes.counted()
+    model = Model.of_bundles(bundle or [default_bundle()], count.device)
+    there = RayApp(app, model, count, shared=True)
     state = _in_cluster(wishes.cluster(), there.deploy)
     serves = ", ".join(name[:12] for name in state.serves.bundles)
     typer.echo(f"{app}: {state.running} of {replicas or 1} replicas serve {serves}")
@@ -126,11 +132,14 @@ def _in_cluster(cluster: "RayCluster", do: "Callable[[RayCluster], Awaitable[T]]
     """Join a cluster, do something there, and leave."""
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     from sparsight.logs import log_to_stderr
+    from sparsight_cloud.serving.dispatch import DispatchUnavailableError
 
     async def run() -> T:
         await cluster.start()
         try:
             return await do(cluster)
+        except DispatchUnavailableError as error:
+            raise UsageError(f"{error}; try again") from error
         finally:
             await cluster.close()
 

@@ -12,6 +12,7 @@ shared: whoever comes first starts it, others join, and it stays until somebody 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import socket
 import time
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from sparsight.errors import UsageError
-from sparsight_cloud.serving.dispatch import Serves
+from sparsight_cloud.serving.dispatch import DispatchUnavailableError, Serves
 from sparsight_cloud.serving.ray_cluster import RayCluster
 from sparsight_cloud.serving.ray_replica import Model, RayReplica
 from sparsight_cloud.serving.replicas import Replicas
@@ -36,13 +37,13 @@ _DEPLOYMENT = "replica"
 _POLL_S = 0.2
 _NEWS_S = 15.0  # between two lines that say that nothing has changed
 _SHOWN_CHARS = 400
-_LOOK_S = 5.0  # that Serve's controller may take to say how things are
+_ANSWER_S = 5.0  # that Serve's controller may take to say how things are
 
 # A replica has one batch that it computes and one that waits beside it, both only under load: then
 # the number grows, by a third at a time or one. An idle one has a batch now and then.
 _SCALING = {
     "target_ongoing_requests": 1.5,
-    "look_back_period_s": 12.0,  # figures come every ten
+    "look_back_period_s": 12.0,  # it may be no shorter
     "upscale_delay_s": 5.0,
 }
 
@@ -101,7 +102,7 @@ class RayApp:
         Raises:
             UsageError: It can't be started.
         """
-        there = await self.look(cluster) if self.shared else None
+        there = await self._sure_look(cluster) if self.shared else None
         if there is None:
             await self.deploy(cluster)
         else:
@@ -119,7 +120,11 @@ class RayApp:
         return await self._until_it_runs(cluster, settled=True)
 
     async def look(self, cluster: RayCluster) -> AppState | None:
-        """How it stands; None if it does not run, or nobody can say just now."""
+        """How it stands; None if it does not run.
+
+        Raises:
+            DispatchUnavailableError: Nobody can say just now.
+        """
         return await cluster.call(self._look)
 
     async def remove(self, cluster: RayCluster) -> None:
@@ -130,7 +135,7 @@ class RayApp:
         """Wait, however long that takes, and say how far it is."""
         told, told_s = -1, time.monotonic()
         while True:
-            now = await self.look(cluster)
+            now = await self._sure_look(cluster)
             if now is not None:
                 if now.failed and settled:
                     raise UsageError(f"the replicas can't start: {now.failed}")
@@ -141,6 +146,13 @@ class RayApp:
                     ready, of = now.running, self._replicas.n
                     _log.info("replicas load the model", ready=ready, of=of, **why)
                     told, told_s = now.running, time.monotonic()
+            await asyncio.sleep(_POLL_S)
+
+    async def _sure_look(self, cluster: RayCluster) -> AppState | None:
+        """Look until somebody can say: who took that for none would replace what others use."""
+        while True:
+            with contextlib.suppress(DispatchUnavailableError):
+                return await self.look(cluster)
             await asyncio.sleep(_POLL_S)
 
     def _deploy(self, on_loopback: bool) -> None:
@@ -163,13 +175,13 @@ class RayApp:
         from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
         from ray.serve.schema import ServeInstanceDetails
 
-        if self._controller is None:
-            self._controller = ray.get_actor(SERVE_CONTROLLER_NAME, SERVE_NAMESPACE)
         try:
+            if self._controller is None:
+                self._controller = ray.get_actor(SERVE_CONTROLLER_NAME, SERVE_NAMESPACE)
             asked = self._controller.get_serve_instance_details.remote()
-            said = ServeInstanceDetails(**ray.get(asked, timeout=_LOOK_S))
-        except RayError:
-            return None
+            said = ServeInstanceDetails(**ray.get(asked, timeout=_ANSWER_S))
+        except (RayError, ValueError) as error:
+            raise DispatchUnavailableError("Serve's controller does not answer") from error
         app = said.applications.get(self.name)
         return None if app is None else _state(app)
 

@@ -39,11 +39,12 @@ class Model:
     serves: Serves
 
     @classmethod
-    def of_bundles(cls, folders: Sequence[Path]) -> Model:
+    def of_bundles(cls, folders: Sequence[Path], device: str = "cpu") -> Model:
         """Check some bundles here, to be loaded there; needs no torch.
 
         Args:
             folders: Of the bundles, at the same place on every machine of the cluster.
+            device: Where torch computes there, `cpu` or `cuda`.
 
         Raises:
             BundleError: One is missing, damaged, or has no codec.
@@ -56,7 +57,7 @@ class Model:
                     "`stage: bottleneck` (docs/data.md) or take another bundle"
                 )
         return cls(
-            partial(_load_bundles, [bundle.folder for bundle in bundles]),
+            partial(_load_bundles, [bundle.folder for bundle in bundles], device),
             Serves(
                 bundles={bundle.manifest.cloud_id: bundle.manifest.classes for bundle in bundles},
                 codec_versions=frozenset({VERSION}),
@@ -124,10 +125,10 @@ def listen_on_loopback() -> None:
     server.add_insecure_port = nearer
 
 
-def _load_bundles(folders: Sequence[Path]) -> Replica:
+def _load_bundles(folders: Sequence[Path], device: str) -> Replica:
     from sparsight_cloud.serving.replica import BundleReplica
 
-    return BundleReplica.from_bundles(folders)
+    return BundleReplica.from_bundles(folders, device)
 
 
 def _one_line(error: Exception) -> str:

@@ -114,7 +114,7 @@ class RayServeDispatch:
             await self._cluster.start()
             self._connected = True
             self._handle = await self._app.start(self._cluster)
-            self._saw(await self._app.look(self._cluster))
+            await self._look()
             self._watching = asyncio.create_task(self._watch(), name="watch")
             self._batcher.start()
             _log.info("replicas are ready", seconds=round(time.monotonic() - start_s, 1))
@@ -145,12 +145,18 @@ class RayServeDispatch:
         """Follow what others do to the replicas: Serve, and people."""
         while True:
             await asyncio.sleep(_LOOK_S)
-            self._saw(await self._app.look(self._cluster))
+            await self._look()
 
-    def _saw(self, state: AppState | None) -> None:
-        if state is None:  # nobody can say: what was known is the best guess
+    async def _look(self) -> None:
+        state = None
+        with contextlib.suppress(DispatchUnavailableError):
+            state = await self._app.look(self._cluster)
+        if state is None:  # nobody can say, or they were ended: what was known is the best guess
             self._settled_since_s = math.inf
-            return
+        else:
+            self._saw(state)
+
+    def _saw(self, state: AppState) -> None:
         before, self._state = self._state, state
         lanes = max(1, state.running)
         if lanes != self._lanes:

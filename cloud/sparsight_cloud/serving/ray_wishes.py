@@ -84,7 +84,8 @@ class RayWishes:
             BundleError: A bundle is missing, damaged, or has no codec.
             UsageError: There is no such cluster's address.
         """
-        name, shared = self.app or app_name(out), self.app is not None
-        app = RayApp(name, Model.of_bundles(bundles), self.counted(), shared=shared)
+        name, count = self.app or app_name(out), self.counted()
+        model = Model.of_bundles(bundles, count.device)
+        app = RayApp(name, model, count, shared=self.app is not None)
         cluster = self.cluster()
         return lambda ears: RayServeDispatch(app, cluster, rule, ears)

@@ -55,13 +55,17 @@ class BundleReplica:
         )
 
     @classmethod
-    def from_bundles(cls, folders: Sequence[Path]) -> BundleReplica:
+    def from_bundles(cls, folders: Sequence[Path], device: str = "cpu") -> BundleReplica:
         """Load bundles, and warm them.
+
+        Args:
+            folders: Of the bundles.
+            device: Where torch computes, `cpu` or `cuda`.
 
         Raises:
             BundleError: One is missing, damaged, or has no codec.
         """
-        halves = [CloudHalf.from_bundle(folder) for folder in folders]
+        halves = [CloudHalf.from_bundle(folder, device) for folder in folders]
         for half in halves:
             half.warm()
         return cls(halves)

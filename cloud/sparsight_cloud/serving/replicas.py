@@ -38,6 +38,11 @@ class Replicas:
             raise ValueError(f"expected a part of a processor at least, got {self}")
 
     @property
+    def device(self) -> str:
+        """Where torch computes."""
+        return "cuda" if self.gpus else "cpu"
+
+    @property
     def scales(self) -> bool:
         """Whether their number changes by itself."""
         return self.most is not None and self.most > self.n
@@ -58,4 +63,5 @@ class Replicas:
         try:
             return cls(n, cpus, most, gpus)
         except ValueError as error:
-            raise UsageError(f"--replicas: {error}") from error
+            most = f"expected 1 to {REPLICAS_MAX}, the fewest first"
+            raise UsageError(f"--replicas: {most}, got {count!r}") from error

@@ -63,8 +63,12 @@ class CloudHalf:
         self.settings: DetectSettings = detector.settings
 
     @classmethod
-    def from_bundle(cls, folder: Path) -> CloudHalf:
+    def from_bundle(cls, folder: Path, device: str = "cpu") -> CloudHalf:
         """Load a bundle; every file of it is checked first.
+
+        Args:
+            folder: Of the bundle.
+            device: Where torch computes, `cpu` or `cuda`.
 
         Raises:
             BundleError: The bundle is missing, damaged, or has no codec.
@@ -75,6 +79,7 @@ class CloudHalf:
                 f"{folder}: has no codec and can't be run in two halves; train one with "
                 "`stage: bottleneck` (docs/data.md) or take another bundle"
             )
+        detector.network.to(device)
         return cls(detector, detector.codec, detector.manifest)
 
     def warm(self) -> None:
