@@ -67,12 +67,28 @@ def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, 
     """
     try:
         with path.open("rb") as file:
-            if not file.read(1):
-                raise PictureError(f"{path}: the file is empty (zero bytes); fetch it again")
-            file.seek(0)
-            return _decode(file, path, max_pixels)
+            return decode_picture(file, str(path), max_pixels)
     except OSError as error:
         raise PictureError(f"{path}: can't be opened: {error.strerror or error}") from error
+
+
+def decode_picture(
+    file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Reads a picture from an open file, wherever that lies; otherwise as `read_picture`.
+
+    Args:
+        file: Open at its beginning, seekable.
+        name: What errors call it.
+        max_pixels: As there.
+
+    Raises:
+        PictureError: As there; reading errors of the file itself pass through.
+    """
+    if not file.read(1):
+        raise PictureError(f"{name}: the file is empty (zero bytes); fetch it again")
+    file.seek(0)
+    return _decode(file, name, max_pixels)
 
 
 def letterbox(
@@ -102,7 +118,7 @@ def letterbox(
     return out
 
 
-def _decode(file: BinaryIO, path: Path, max_pixels: int) -> UInt8[np.ndarray, "h w 3"]:
+def _decode(file: BinaryIO, path: str, max_pixels: int) -> UInt8[np.ndarray, "h w 3"]:
     try:
         with no_size_guard():
             image = Image.open(file, formats=FORMATS)
@@ -168,7 +184,7 @@ def no_size_guard() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = before
 
 
-def _damaged(path: Path, error: Exception) -> PictureError:
+def _damaged(path: str, error: Exception) -> PictureError:
     return PictureError(f"{path}: truncated or damaged: {_one_line(error)}; fetch it again")
 
 
