@@ -18,7 +18,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Protocol, cast, runtime_checkable
 
 import cv2
 import numpy as np
@@ -51,6 +51,15 @@ _WHITE_IS_ZERO = 0
 _open_lock = threading.Lock()
 
 
+@runtime_checkable
+class BinaryFile(Protocol):
+    """What is read of an open file, wherever it lies."""
+
+    def read(self, size: int = -1, /) -> bytes: ...  # noqa: D102
+    def seek(self, offset: int, whence: int = 0, /) -> int: ...  # noqa: D102
+    def tell(self) -> int: ...  # noqa: D102
+
+
 def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "h w 3"]:
     """Reads a picture as 8-bit RGB, turned upright by its EXIF orientation.
 
@@ -73,7 +82,7 @@ def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, 
 
 
 def decode_picture(
-    file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS
+    file: BinaryFile, name: str, max_pixels: int = MAX_PIXELS
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Reads a picture from an open file, wherever that lies; otherwise as `read_picture`.
 
@@ -118,10 +127,10 @@ def letterbox(
     return out
 
 
-def _decode(file: BinaryIO, path: str, max_pixels: int) -> UInt8[np.ndarray, "h w 3"]:
+def _decode(file: BinaryFile, path: str, max_pixels: int) -> UInt8[np.ndarray, "h w 3"]:
     try:
         with no_size_guard():
-            image = Image.open(file, formats=FORMATS)
+            image = Image.open(cast("IO[bytes]", file), formats=FORMATS)
     except UnidentifiedImageError as error:
         raise PictureError(
             f"{path}: not a picture, whatever its name says; expected PNG, JPEG, WebP, TIFF or BMP"

@@ -9,13 +9,14 @@ A film whose packets carry no stamps has its frames counted from the start inste
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 import av
 import numpy as np
 from jaxtyping import UInt8
 
 from sparsight.errors import PictureError
+from sparsight.pictures import BinaryFile
 from sparsight_cloud.batch.store import one_line
 
 FILM_SUFFIXES = frozenset(
@@ -26,7 +27,7 @@ FILM_SUFFIXES = frozenset(
 _READ_ERRORS = (av.FFmpegError, OSError, ValueError)
 
 
-def frame_stamps(file: BinaryIO, name: str) -> list[int | None]:
+def frame_stamps(file: BinaryFile, name: str) -> list[int | None]:
     """Time stamps of a film's frames, in the order of showing.
 
     Args:
@@ -58,7 +59,7 @@ def frame_stamps(file: BinaryIO, name: str) -> list[int | None]:
 
 
 def read_frames(
-    file: BinaryIO, name: str, wanted: Sequence[tuple[int, int | None]], max_pixels: int
+    file: BinaryFile, name: str, wanted: Sequence[tuple[int, int | None]], max_pixels: int
 ) -> Iterator[UInt8[np.ndarray, "h w 3"] | PictureError]:
     """Some frames of a film.
 

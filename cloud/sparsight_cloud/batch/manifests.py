@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,11 +20,11 @@ COLUMNS = ("path", "uri", "file", "file_name", "filename", "image", "url")
 """Columns that name files, the likeliest first."""
 
 
-def read_manifest(file: BinaryIO, name: str, suffix: str, column: str | None) -> list[str]:
+def read_manifest(data: bytes, name: str, suffix: str, column: str | None) -> list[str]:
     """The files that a manifest names.
 
     Args:
-        file: The manifest, open at its beginning.
+        data: The manifest.
         name: What errors call it.
         suffix: One of `MANIFEST_SUFFIXES`.
         column: The column that names them; None takes the first of `COLUMNS` that is there.
@@ -34,16 +34,15 @@ def read_manifest(file: BinaryIO, name: str, suffix: str, column: str | None) ->
     """
     try:
         if suffix == ".csv":
-            text = io.TextIOWrapper(file, "utf-8-sig", newline="")
-            reader = csv.DictReader(text)
+            reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
             chosen = _chosen(reader.fieldnames or (), name, column)
             named: Iterable[Any] = [row[chosen] for row in reader]
         elif suffix == ".parquet":
-            table = pq.ParquetFile(file)
+            table = pq.ParquetFile(io.BytesIO(data))
             chosen = _chosen(table.schema_arrow.names, name, column)
             named = table.read([chosen]).column(0).to_pylist()
         else:
-            rows = [json.loads(line) for line in file if line.strip()]
+            rows = [json.loads(line) for line in data.splitlines() if line.strip()]
             if not all(isinstance(row, dict) for row in rows):
                 raise UsageError(f"{name}: expected a JSON object a line")
             chosen = _chosen(tuple(rows[0]) if rows else (), name, column)

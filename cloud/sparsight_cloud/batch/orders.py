@@ -109,8 +109,11 @@ def done_shards(store: Store) -> dict[int, Made]:
         digits = name.removeprefix("shard-").removesuffix(".parquet")
         if not digits.isdecimal():
             return -1, None
-        with store.open(name_of(int(digits))) as file:
-            return int(digits), made_of(file)
+        try:
+            with store.open(name_of(int(digits))) as file:
+                return int(digits), made_of(file)
+        except OSError:  # no file after all; writing it will say why
+            return int(digits), None
 
     with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
         asked = list(pool.map(ask, store.names(ROWS)))

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from sparsight.errors import UsageError
 from sparsight.settings import DetectSettings
 from sparsight_cloud.batch.items import Shard
 from sparsight_cloud.batch.rows import Made, as_parquet, name_of
@@ -71,12 +72,14 @@ def flow(job: Job, shards: Sequence[Shard], workers: int) -> Iterator[tuple[int,
         The number of each shard once it is written, and what it took.
 
     Raises:
-        Exception: Ray's, of what it can't mend: a stage that fails or dies again and again.
+        UsageError: A shard can't be written.
+        Exception: Ray's, of what it can't mend: a stage that can't be loaded, or dies again and
+            again.
     """
     import ray
     from ray.data import ActorPoolStrategy, DataContext
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised as well
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -97,7 +100,10 @@ def flow(job: Job, shards: Sequence[Shard], workers: int) -> Iterator[tuple[int,
             max_task_retries=_RETRIES,
         )
     for row in done.iter_rows():
-        yield pickle.loads(row["made"])
+        made = pickle.loads(row["made"])
+        if isinstance(made, UsageError):
+            raise made
+        yield made
 
 
 def cluster_cpus() -> float:
@@ -158,7 +164,10 @@ class DeepStage:
             began_unix_s=began_unix_s,
         )
         data = as_parquet(shard.first, shard.items, rows, self._deep.classes, made)
-        self._store.write(name_of(shard.number), data)
+        try:
+            self._store.write(name_of(shard.number), data)
+        except UsageError as error:  # as a value: Ray would wrap it in pages of its own
+            return _table(made=pickle.dumps(error))
         return _table(made=pickle.dumps((shard.number, made)))
 
 

@@ -109,8 +109,7 @@ def _in_folder(fs: fsspec.AbstractFileSystem, folder: str, taking: Taking) -> It
 def _of_manifest(
     fs: fsspec.AbstractFileSystem, path: str, given: str, taking: Taking
 ) -> Iterator[_File]:
-    with fs.open(path, "rb") as file:
-        named = read_manifest(file, given, _suffix(path), taking.column)
+    named = read_manifest(fs.cat_file(path), given, _suffix(path), taking.column)
     beside = path.rsplit("/", 1)[0]
 
     def ask(name: str) -> _File:

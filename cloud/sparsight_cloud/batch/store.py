@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import fsspec
 from fsspec.core import url_to_fs
@@ -79,8 +80,8 @@ class Store:
         except OSError as error:
             raise UsageError(f"{self.place(name)}: can't be read ({one_line(error)})") from error
 
-    def open(self, name: str) -> fsspec.spec.AbstractBufferedFile:
-        """A file, to be read in parts."""
+    def open(self, name: str) -> Any:
+        """A file, to be read in parts; not `BinaryIO`, which fsspec's files resemble only."""
         return self._fs.open(f"{self._root}/{name}", "rb")
 
     def write(self, name: str, data: bytes) -> None:

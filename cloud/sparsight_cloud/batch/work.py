@@ -18,7 +18,7 @@ from sparsight_cloud.batch.ray_flow import Job, cluster_cpus, flow, quiet
 from sparsight_cloud.batch.rows import Made
 from sparsight_cloud.batch.store import Store
 from sparsight_cloud.batch.watch import Watch
-from sparsight_cloud.serving.ray_cluster import RayCluster, one_line
+from sparsight_cloud.serving.ray_cluster import RayCluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def work(
     opened_unix_s: list[float] = []
     pictures = sum(len(shard.items) for shard in todo)
     earlier = sum(made.pictures for made in done.values())
-    with Watch(people, earlier + pictures, earlier) as watch, _cluster(wanted) as workers:
+    with Watch(people, earlier + pictures, earlier) as watch, _cluster(wanted, len(todo)) as workers:
         try:
             for number, made in flow(job, todo, workers):
                 done[number] = made
@@ -111,10 +111,9 @@ def work(
 
 
 @contextmanager
-def _cluster(wanted: Wanted) -> Iterator[int]:
-    """A cluster to work on, and how many processes of each stage it has room for."""
-    here = len(os.sched_getaffinity(0))
-    asked = wanted.workers or here
+def _cluster(wanted: Wanted, shards: int) -> Iterator[int]:
+    """A cluster to work on, and how many processes of each stage it has room and work for."""
+    asked = min(wanted.workers or len(os.sched_getaffinity(0)), shards)
     # One processor more than the pools ask for: Ray's own small tasks must never wait for them.
     cluster = RayCluster(wanted.address, cpus=asked + 1, with_serve=False)
     try:
@@ -123,7 +122,7 @@ def _cluster(wanted: Wanted) -> Iterator[int]:
         if wanted.address is None:
             yield asked
         else:
-            yield _room(wanted.workers)
+            yield min(_room(wanted.workers), shards)
     finally:
         cluster.disconnect()
 
@@ -151,8 +150,7 @@ def _hold(done: dict[int, Made], wanted: Wanted) -> None:
         )
 
 
-def _cause(error: BaseException) -> str:
-    """What a stage said, below what Ray wraps around it."""
-    while isinstance(cause := getattr(error, "cause", None) or error.__cause__, BaseException):
-        error = cause
-    return one_line(error)
+def _cause(error: Exception) -> str:
+    """The last line of what Ray says: that of the stage's own error, below its traceback."""
+    lines = str(error).strip().splitlines()
+    return (lines[-1].strip() if lines else type(error).__name__)[:500]
