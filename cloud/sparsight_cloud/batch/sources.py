@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fsspec
@@ -130,6 +130,8 @@ def _file(fs: fsspec.AbstractFileSystem, path: str) -> _File:
 
 def _items_of(file: _File, every: int) -> Iterator[Item]:
     info = file.info or {}
+    if info.get("islink"):  # what the link leads to is what may change
+        info = {**info, "mtime": _changed_behind(file.path)}
     size = info.get("size")
     changed = next((str(info[key]) for key in _CHANGED if info.get(key)), "")
     size_bytes = size if isinstance(size, int) else -1
@@ -138,6 +140,13 @@ def _items_of(file: _File, every: int) -> Iterator[Item]:
         return
     for place, stamp in list(enumerate(_stamps(file.path)))[::every]:
         yield Item(file.path, place, stamp, size_bytes, changed)
+
+
+def _changed_behind(link: str) -> float | None:
+    try:
+        return Path(link).stat().st_mtime
+    except OSError:
+        return None
 
 
 def _stamps(path: str) -> list[int | None]:

@@ -44,6 +44,7 @@ def test_killed_and_started_again(tmp_path: Path, split_bundle: Path) -> None:
         # One of Ray's processes dies, too.
         wait_for(out, there // 2 + 1)
         workers = [pid for pid in descendants(process.pid) if "DeepStage" in name_of(pid)]
+        assert workers
         for pid in workers[:1]:
             os.kill(pid, signal.SIGKILL)
         code, summary, said = finish(process)

@@ -1,6 +1,7 @@
 """What was typed to items, from a disk and from fsspec's memory."""
 
 import json
+import os
 import secrets
 from pathlib import Path
 
@@ -64,6 +65,18 @@ def test_a_file_that_is_written_anew_is_another_item(flight: str) -> None:
     put(f"{flight}/a.png", b"a longer one")
     after = find_items([flight], Taking())
     assert before[0] != after[0] and before[1] == after[1]
+
+
+def test_a_link_changes_with_what_it_leads_to(tmp_path: Path) -> None:
+    real, link = tmp_path / "real.jpg", tmp_path / "links" / "a.jpg"
+    real.write_bytes(b"one")
+    link.parent.mkdir()
+    link.symlink_to(real)
+    (before,) = find_items([str(link.parent)], Taking())
+    os.utime(real, (1.0, 1.0))
+    (after,) = find_items([str(link.parent)], Taking())
+    assert before.size_bytes == after.size_bytes == 3 and before.changed != after.changed
+    assert after.path == str(link)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
