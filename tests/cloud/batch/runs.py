@@ -75,8 +75,6 @@ def start(flight: Path, bundle: Path, out: Path, *more: str) -> subprocess.Popen
             str(bundle),
             "--conf",
             str(CONF),
-            "--workers",
-            "2",
             "--json",
             *more,
         ],

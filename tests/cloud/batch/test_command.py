@@ -12,7 +12,8 @@ from sparsight.cli import run
 from sparsight_cloud.commands.batch import batch_app
 from sparsight_cloud.serving.ray_cluster import RayCluster
 
-from .runs import CONF, expected, rows_of, write_flight
+from .runs import CONF, expected, finish, rows_of, write_flight
+from .runs import start as start_program
 
 # Ray Data 2.60 sets options of its own that it calls deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:.* is deprecated:DeprecationWarning")
@@ -21,11 +22,13 @@ N = 25
 
 
 @pytest.fixture(scope="module")
-def two_cpus() -> Iterator[None]:
-    """Exactly what two processes of each stage ask for: nothing else of Ray's may need any."""
+def address() -> Iterator[str]:
+    """Of a cluster with what two processes of each stage ask for: nothing else may need any."""
     cluster = RayCluster(cpus=2, with_serve=False)
     cluster.connect()
-    yield
+    import ray
+
+    yield ray.get_runtime_context().gcs_address
     cluster.disconnect()
 
 
@@ -43,7 +46,7 @@ def batch(flight: Path, bundle: Path, out: Path, *more: str) -> int:
 
 @pytest.mark.slow
 def test_a_run_and_every_way_to_go_on_with_it(
-    two_cpus: None,
+    address: str,
     flight: Path,
     split_bundle: Path,
     tmp_path: Path,
@@ -70,11 +73,15 @@ def test_a_run_and_every_way_to_go_on_with_it(
     early = rows_of(out)
     assert early == [want[row["id"]] for row in early] and 0 < len(early) < N
 
-    # Two of each stage on two processors, and all that can be made of the rows.
-    code, summary, said = start(
-        *("--shard", "4", "--workers", "2", "--max-errors", "3", "--coco", "--samples", "4")
+    # Another process joins the cluster, wants more than there is, and all that can be made.
+    code, summary, said = finish(
+        start_program(
+            *(flight, split_bundle, out, "--shard", "4", "--max-errors", "3"),
+            *("--coco", "--samples", "4", "--workers", "9", "--address", address),
+        )
     )
     assert code == 4, said
+    assert summary["this_start"]["workers"] == 2
     assert rows_of(out) == want
     assert (summary["pictures"], summary["failed"], summary["earlier"]) == (N - 3, 3, len(early))
     assert f"{len(early)} of {N} were done earlier" in said

@@ -29,7 +29,7 @@ def test_killed_and_started_again(tmp_path: Path, split_bundle: Path) -> None:
     flight, out = write_flight(tmp_path / "flight", N), tmp_path / "out"
     dice = random.Random(5)
     for kill in range(KILLS):
-        process = start(flight, split_bundle, out, "--shard", "2")
+        process = start(flight, split_bundle, out, "--shard", "2", "--workers", "2")
         try:
             wait_for(out, 1 + kill * N // 10)
             time.sleep(dice.uniform(0.0, 0.05))
@@ -39,7 +39,7 @@ def test_killed_and_started_again(tmp_path: Path, split_bundle: Path) -> None:
     there = len(rows_of(out))
     assert there < N, "the machine is too fast: nothing was left to go on with"
 
-    process = start(flight, split_bundle, out, "--shard", "2")
+    process = start(flight, split_bundle, out, "--shard", "2", "--workers", "2")
     try:
         # One of Ray's processes dies, too.
         wait_for(out, there // 2 + 1)
