@@ -129,15 +129,15 @@ def killed(bundle: Path, folder: Path, kills: int, more: Sequence[str]) -> dict[
     at = []
     with tempfile.TemporaryDirectory() as top:
         out = Path(top) / "out"
-        for _ in range(kills):
-            there = _shards(out)
+        for kill in range(kills):
             process = start(bundle, folder, out, *more)
-            # Sometimes while it starts, mostly while it works.
-            end_s = time.monotonic() + dice.uniform(2, 60)
-            more_shards = dice.randint(0, 2)
-            while time.monotonic() < end_s and _shards(out) <= there + more_shards:
-                time.sleep(0.01)
-            time.sleep(dice.uniform(0, 0.5))
+            if kill % 4 == 3:  # while it starts
+                time.sleep(dice.uniform(1, 12))
+            else:
+                wanted = _shards(out) + dice.randint(1, 6)
+                while process.poll() is None and _shards(out) < wanted:
+                    time.sleep(0.01)
+                time.sleep(dice.uniform(0, 0.5))
             process.kill()
             process.communicate()
             at.append(_shards(out))
@@ -187,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=Path, default=Path("samples/munich"))
     parser.add_argument("--bundle", type=Path, default=default_bundle())
     parser.add_argument("--pictures", type=int, default=300)
-    parser.add_argument("--kill-pictures", type=int, default=200)
+    parser.add_argument("--kill-pictures", type=int, default=400)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--skip", nargs="*", default=[], choices=["plain", "batch", "kills"])
     parser.add_argument("--more", nargs="*", default=[], help="options of `batch run`, no dashes")
@@ -214,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             figures["over_plain"] = round(over, 3)
     if "kills" not in args.skip:
         with links(args.images, args.kill_pictures) as folder:
-            figures["killed"] = killed(bundle, folder, args.kills, more)
+            figures["killed"] = killed(bundle, folder, args.kills, [*more, "--shard=4"])
     text = json.dumps(figures, indent=1)
     if args.json:
         args.json.write_text(text + "\n")

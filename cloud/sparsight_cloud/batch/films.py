@@ -74,26 +74,37 @@ def read_frames(
     """
     given = 0
     try:
-        with av.open(file, "r") as container:
-            stream = _video_of(container, name)
-            stream.codec_context.thread_count = 1  # the other cores have films of their own
-            first = wanted[0][1]
-            if first is not None:
-                container.seek(first, stream=stream)
-            for count, frame in enumerate(_decoded(container, stream)):
-                while given < len(wanted) and _missed(wanted[given], count, frame.pts):
-                    yield _lost(name, wanted[given][0])
-                    given += 1
-                if given == len(wanted):
-                    return
-                if _is(wanted[given], count, frame.pts):
-                    yield _upright(frame, f"{name}, frame {wanted[given][0]}", max_pixels)
-                    given += 1
+        for count, frame in enumerate(_frames_from(file, name, wanted[0][1])):
+            while given < len(wanted) and _missed(wanted[given], count, frame.pts):
+                yield _lost(name, wanted[given][0])
+                given += 1
+            if given == len(wanted):
+                return
+            if _is(wanted[given], count, frame.pts):
+                yield _upright(frame, f"{name}, frame {wanted[given][0]}", max_pixels)
+                given += 1
     except (*_READ_ERRORS, PictureError) as error:
         why = f"{name}: can't be read as a film: {one_line(error)}"
         yield from (PictureError(why) for _ in wanted[given:])
         return
     yield from (_lost(name, place) for place, _ in wanted[given:])
+
+
+def _frames_from(file: BinaryFile, name: str, stamp: int | None) -> Iterator[Any]:
+    """Frames from a key frame before a stamp on; all of them where seeking lands behind it."""
+    if stamp is not None:
+        with av.open(file, "r") as container:
+            stream = _video_of(container, name)
+            container.seek(stamp, stream=stream)
+            frames = _decoded(container, stream)
+            first = next(frames, None)
+            if first is not None and first.pts is not None and first.pts <= stamp:
+                yield first
+                yield from frames
+                return
+        file.seek(0)
+    with av.open(file, "r") as container:
+        yield from _decoded(container, _video_of(container, name))
 
 
 def _video_of(container: Any, name: str) -> Any:
@@ -104,6 +115,7 @@ def _video_of(container: Any, name: str) -> Any:
 
 def _decoded(container: Any, stream: Any) -> Iterator[Any]:
     """Every frame that can be decoded from here on."""
+    stream.codec_context.thread_count = 1  # the other cores have films of their own
     for packet in container.demux(stream):
         try:
             frames = packet.decode()

@@ -91,7 +91,10 @@ def work(
     opened_unix_s: list[float] = []
     pictures = sum(len(shard.items) for shard in todo)
     earlier = sum(made.pictures for made in done.values())
-    with Watch(people, earlier + pictures, earlier) as watch, _cluster(wanted, len(todo)) as workers:
+    with (
+        Watch(people, earlier + pictures, earlier) as watch,
+        _cluster(wanted, len(todo)) as workers,
+    ):
         try:
             for number, made in flow(job, todo, workers):
                 done[number] = made

@@ -16,6 +16,8 @@ def write_film(path: Path, frames: int, codec: str = "mpeg4", gop: int = 6) -> P
         stream.height, stream.width = HW
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.codec_context.gop_size = gop
+        if codec != "mjpeg":
+            stream.codec_context.max_b_frames = 2
         stream.bit_rate = 2_000_000
         for i in range(frames):
             grey = np.full((*HW, 3), grey_of(i), np.uint8)

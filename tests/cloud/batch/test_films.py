@@ -12,7 +12,10 @@ N = 30
 MANY = 10**9
 
 
-@pytest.fixture(scope="module", params=[("a.mp4", "mpeg4"), ("a.mkv", "mpeg4"), ("a.avi", "mjpeg")])
+@pytest.fixture(
+    scope="module",
+    params=[("a.mp4", "mpeg4"), ("a.mkv", "mpeg4"), ("a.avi", "mjpeg"), ("a.ts", "mpeg2video")],
+)
 def film(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     name, codec = request.param
     return write_film(tmp_path_factory.mktemp("films") / name, N, codec)
