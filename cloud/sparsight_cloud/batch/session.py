@@ -102,8 +102,8 @@ def run_batch(
         except KeyboardInterrupt:
             _say(
                 screens,
-                f"interrupted: {_pictures(done)} of {len(items)} are done and stay in {store.uri}; "
-                "the same command goes on from there",
+                f"interrupted: {_pictures(done_shards(store))} of {len(items)} are done and stay in "
+                f"{store.uri}; the same command goes on from there",
             )
             return INTERRUPTED
     made = _all_of(shards, done_shards(store))
