@@ -100,10 +100,11 @@ def run_batch(
         try:
             pace = work(todo, done, bundle, order, store, wanted, screens.people)
         except KeyboardInterrupt:
+            written = _pictures(done_shards(store))
             _say(
                 screens,
-                f"interrupted: {_pictures(done_shards(store))} of {len(items)} are done and stay in "
-                f"{store.uri}; the same command goes on from there",
+                f"interrupted: {written} of {len(items)} are done and stay in {store.uri}; "
+                "the same command goes on from there",
             )
             return INTERRUPTED
     made = _all_of(shards, done_shards(store))
