@@ -82,7 +82,7 @@ def batch_run(
     budget: Annotated[
         int,
         typer.Option(min=1, help="Cells of patches in one pass through the deep part at most."),
-    ] = 40_000,
+    ] = 16_000,
     coco: Annotated[
         bool, typer.Option("--coco", help="Write all objects as COCO JSON, too.")
     ] = False,

@@ -32,7 +32,7 @@ def write_flight(folder: Path, n: int) -> Path:
     return folder
 
 
-def expected(flight: Path, bundle: Path, shard: int, budget: int = 40_000) -> list[dict[str, Any]]:
+def expected(flight: Path, bundle: Path, shard: int, budget: int = 16_000) -> list[dict[str, Any]]:
     """The rows of a run, made in this process without Ray."""
     from dataclasses import replace
 
