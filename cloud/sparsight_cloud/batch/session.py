@@ -123,9 +123,9 @@ def run_batch(
         screens.results.out(json.dumps(summary, indent=1), highlight=False)
     else:
         show(screens.results, summary)
-        written = [ROWS, SUMMARY, *[COCO] * extras.coco, *[SAMPLES] * bool(extras.samples)]
+        files = [ROWS, SUMMARY, *[COCO] * extras.coco, *[SAMPLES] * bool(extras.samples)]
         screens.results.print(
-            f"in {store.uri}: {', '.join(written)}", markup=False, highlight=False, soft_wrap=True
+            f"in {store.uri}: {', '.join(files)}", markup=False, highlight=False, soft_wrap=True
         )
     return PictureError.exit_code if totals.failed else 0
 

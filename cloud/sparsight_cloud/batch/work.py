@@ -147,9 +147,9 @@ def _hold(done: dict[int, Made], wanted: Wanted) -> None:
     failed = sum(made.failed for made in done.values())
     if wanted.max_errors is not None and failed > wanted.max_errors:
         raise PictureError(
-            f"{failed} pictures can't be read, more than --max-errors {wanted.max_errors}; the "
-            "rows' column `error` says why. Mend them and start again with --retry-errors, or "
-            "allow more"
+            f"{failed} pictures can't be read, more than --max-errors {wanted.max_errors}; column "
+            "`error` of the rows says why. Allow more, or try them again with --retry-errors where "
+            "the files are good"
         )
 
 
