@@ -6,11 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tests.split import DETECT, scene
 
-from sparsight.model.detector import Detector
+from sparsight.bundle import WEIGHTS, write_bundle
+from sparsight.model.detector import Detector, save_weights
+from sparsight.model.network import Network
 from sparsight.pictures import MAX_PIXELS, read_picture
+from sparsight.settings import DetectSettings, ModelSettings
+from sparsight.slicer import SlicerSettings
 from sparsight_cloud.batch.items import Item
 from sparsight_cloud.batch.rows import Row
 from sparsight_cloud.batch.stages import Deep, Look, Looked, Lost, packed
@@ -97,6 +102,31 @@ def test_what_breaks_the_first_stage_is_an_error_of_its_picture(
     object.__setattr__(look._settings, "long_side_px", 0)
     lost = list(look.run(items[:1]))
     assert isinstance(lost[0], Lost) and "long side" in lost[0].why
+
+
+def test_a_backbone_that_runs_patch_by_patch_without_a_codec(
+    items: list[Item], tmp_path: Path
+) -> None:
+    torch.manual_seed(2)
+    settings = ModelSettings(
+        backbone="swin_tiny_patch4_window7_224", neck_channels=8, classes=("a", "b")
+    )
+    network = Network(settings)
+    network.fold()
+    assert not network.trunk.joined
+    save_weights(network, tmp_path / WEIGHTS)
+    # Thresholds that an untrained network reaches; patches of 12 stick out and overlap.
+    slicer = SlicerSettings(patch_hw=(12, 12), threshold=0.02, min_gain=0.2)
+    use = DetectSettings(long_side_px=128, mark=0.0, slicer=slicer, score_min=0.001)
+    write_bundle(tmp_path, settings, use, name="swin", card="")
+    some = [item for item in items if "bad" not in item.path][:3]
+    rows, passes = Deep(tmp_path, use, 10**6).run(list(Look(tmp_path, use, MAX_PIXELS).run(some)))
+    assert passes.computed_cells > passes.kept_cells > 0
+    detector = Detector.from_bundle(tmp_path)
+    for item, row in zip(some, rows, strict=True):
+        (want,) = detector.detect([read_picture(Path(item.path))], use)
+        assert row.error is None and len(row.found) == len(want.detections) > 0
+        np.testing.assert_allclose(row.found.scores, want.detections.scores, atol=1e-4)
 
 
 @pytest.mark.parametrize(
