@@ -58,14 +58,15 @@ def plain_loop(bundle: str, folder: str, threads: str) -> None:
     settings = replace(detector.settings, score_min=CONF)
     for file in files[:WARM]:
         detector.detect([read_picture(file)], settings)
-    begin_s = time.perf_counter()
+    begin_s, begin_cpu_s = time.perf_counter(), time.process_time()
     for file in files:
         detector.detect([read_picture(file)], settings)
-    sys.stdout.write(f"{len(files) / (time.perf_counter() - begin_s)}\n")
+    per_s = len(files) / (time.perf_counter() - begin_s)
+    sys.stdout.write(f"{per_s} {(time.process_time() - begin_cpu_s) / len(files)}\n")
 
 
-def plain_per_s(bundle: Path, folder: Path, threads: int) -> float:
-    """Pictures a second of the plain loop, in a process of its own."""
+def plain_loop_of(bundle: Path, folder: Path, threads: int) -> tuple[float, float]:
+    """Pictures a second of the plain loop, in a process of its own, and CPU seconds of one."""
     done = subprocess.run(
         [sys.executable, "-c", _PLAIN, str(bundle), str(folder), str(threads)],
         env={**os.environ, "OMP_NUM_THREADS": str(threads)},
@@ -73,7 +74,8 @@ def plain_per_s(bundle: Path, folder: Path, threads: int) -> float:
         text=True,
         check=True,
     )
-    return float(done.stdout)
+    per_s, cpu_s = map(float, done.stdout.split())
+    return per_s, cpu_s
 
 
 @contextmanager
@@ -119,10 +121,12 @@ def batch(bundle: Path, folder: Path, more: Sequence[str]) -> dict[str, Any]:
         begin_s = time.monotonic()
         process = start(bundle, folder, out, *more)
         seen: list[tuple[int, float]] = []
+        cpu: list[tuple[int, float]] = []
         while process.poll() is None:
             shards = len(list(out.glob("rows/*.parquet")))
             if shards:
                 seen.append((shards, _rss_mib(process.pid)))
+                cpu.append((shards, _cpu_s(process.pid)))
             time.sleep(LOOK_S)
         wall_s = time.monotonic() - begin_s
         summary = json.loads(process.communicate()[0])
@@ -131,6 +135,7 @@ def batch(bundle: Path, folder: Path, more: Sequence[str]) -> dict[str, Any]:
         "start_s": summary["this_start"]["start_s"],
         "wall_s": round(wall_s, 1),
         "workers": summary["this_start"]["workers"],
+        "cpu_s_per_picture": _per_picture(cpu, summary["pictures"]),
         "ms_per_picture": summary["ms_per_picture"],
         "batches": summary["batches"],
         "failed": summary["failed"],
@@ -185,6 +190,28 @@ def _rss_mib(pid: int) -> float:
     return kib / 1024
 
 
+def _cpu_s(pid: int) -> float:
+    """CPU time of a process and all that it started and that still run."""
+    ticks = 0
+    for one in [pid, *descendants(pid)]:
+        try:
+            stat = Path(f"/proc/{one}/stat").read_text().rsplit(")", 1)[1].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        ticks += int(stat[11]) + int(stat[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _per_picture(cpu: Sequence[tuple[int, float]], pictures: int) -> float | None:
+    """CPU seconds of a picture while the run works: from its first shard to its last but one."""
+    last = cpu[-1][0]
+    whole = [one for one in cpu if one[0] < last]
+    if len(whole) < 2 or whole[-1][0] == whole[0][0]:
+        return None
+    shards, spent_s = whole[-1][0] - whole[0][0], whole[-1][1] - whole[0][1]
+    return round(spent_s / (shards * pictures / last), 4)
+
+
 def _growth(seen: Sequence[tuple[int, float]]) -> dict[str, float]:
     """Memory early and late, by shards written."""
     last = seen[-1][0]
@@ -227,16 +254,17 @@ def measure(args: argparse.Namespace, bundle: Path, images: Path) -> dict[str, A
         "threads": threads,
     }
     with links(images, args.pictures) as folder:
-        plain = []
+        plain: list[tuple[float, float]] = []
         if "plain" not in args.skip:
-            plain.append(plain_per_s(bundle, folder, threads))
+            plain.append(plain_loop_of(bundle, folder, threads))
         if "batch" not in args.skip:
             figures["batch"] = batch(bundle, folder, more)
         if "plain" not in args.skip:
-            plain.append(plain_per_s(bundle, folder, threads))
-            figures["plain_per_s"] = [round(one, 3) for one in plain]
+            plain.append(plain_loop_of(bundle, folder, threads))
+            figures["plain_per_s"] = [round(per_s, 3) for per_s, _ in plain]
+            figures["plain_cpu_s_per_picture"] = [round(cpu_s, 4) for _, cpu_s in plain]
         if plain and "batch" in figures:
-            over = figures["batch"]["pictures_per_s"] / fmean(plain)
+            over = figures["batch"]["pictures_per_s"] / fmean(per_s for per_s, _ in plain)
             figures["over_plain"] = round(over, 3)
     if "kills" not in args.skip:
         with links(images, args.kill_pictures) as folder:
