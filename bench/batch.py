@@ -5,7 +5,7 @@
 
     plain    one process: read, detect, next; as many threads as there are processors
     batch    the real program with its own Ray; start-up apart, as its summary tells it
-    memory   of all its processes, as the pictures go by: the last fifth against the second
+    memory   of all its processes, as the pictures go by, early and late
     kills    the program killed at random moments and started again, until it ends well
 
 Pictures are links to those of a folder, again and again if there are too few. `over_plain` holds
@@ -69,7 +69,7 @@ def plain_loop_of(bundle: Path, folder: Path, threads: int) -> tuple[float, floa
     """Pictures a second of the plain loop, in a process of its own, and CPU seconds of one."""
     done = subprocess.run(
         [sys.executable, "-c", _PLAIN, str(bundle), str(folder), str(threads)],
-        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        env={**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -215,11 +215,12 @@ def _per_picture(cpu: Sequence[tuple[int, float]], pictures: int) -> float | Non
 def _growth(seen: Sequence[tuple[int, float]]) -> dict[str, float]:
     """Memory early and late, by shards written."""
     last = seen[-1][0]
-    early = [mib for shards, mib in seen if 0.2 * last <= shards < 0.4 * last]
-    late = [mib for shards, mib in seen if shards >= 0.8 * last]
+    early = [mib for shards, mib in seen if 0.1 * last <= shards < 0.4 * last]
+    # With the last shard the processes end.
+    late = [mib for shards, mib in seen if 0.7 * last <= shards < last]
     return {
         "early": round(fmean(early or [0.0])),
-        "late": round(fmean(late)),
+        "late": round(fmean(late or [0.0])),
         "most": round(max(mib for _, mib in seen)),
     }
 
