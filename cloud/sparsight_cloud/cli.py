@@ -9,6 +9,7 @@ from collections.abc import Callable
 import typer
 
 from sparsight.cli import group_of, require_extra
+from sparsight_cloud.commands.batch import batch_app
 from sparsight_cloud.commands.bench import bench_app
 from sparsight_cloud.commands.bundle import build
 from sparsight_cloud.commands.cloud import cloud_app
@@ -21,10 +22,12 @@ from sparsight_cloud.commands.train import train
 
 EXTRA = "cloud"
 NEEDS = (
+    "av",
     "cryptography",
     "cv2",
     "faster_coco_eval",
     "grpc",
+    "fsspec",
     "grpc_health",
     "onnxruntime",
     "orjson",
@@ -47,6 +50,7 @@ BUNDLE_COMMANDS: dict[str, Callable[..., None]] = {
     "precisions": precisions,
 }
 GROUPS = {
+    "batch": batch_app,
     "bench": bench_app,
     "cloud": cloud_app,
     "data": data_app,

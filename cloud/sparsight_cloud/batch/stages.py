@@ -1,0 +1,253 @@
+"""The two stages of the work, as plain functions of a process; knows nothing of Ray.
+
+    items ─ read ─ letterbox ─ device half ─ slicer ─ rows of the kept cells ─> Looked      `Look`
+    Looked of a shard ─ packed to a budget of cells ─ trunk, neck, head ─ merge ─> rows     `Deep`
+
+Between the stages goes what a device would keep: the cells of the patches and their P3, a megabyte
+a picture. The deep part computes kept cells of many pictures as rows of one matrix, so a batch is
+filled to its budget by pictures of any size without padding one to another.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32
+
+from sparsight.bundle import EDGE
+from sparsight.detections import Detections
+from sparsight.errors import PictureError
+from sparsight.geometry import Letterbox
+from sparsight.model.detector import Detector
+from sparsight.model.device_half import DeviceHalf
+from sparsight.model.merge import merge
+from sparsight.model.passes import Kept, SplitPass
+from sparsight.pictures import letterbox
+from sparsight.settings import DetectSettings
+from sparsight.slicer import Patches, slice_heat
+from sparsight_cloud.batch.items import Item
+from sparsight_cloud.batch.reading import Frame, read_items
+from sparsight_cloud.batch.rows import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A picture after the first stage.
+
+    Attributes:
+        letterbox: How it lay in the network's input.
+        patches: What the slicer kept.
+        marks: Cells that are worth the head.
+        p3: P3 of the kept cells, row by row of the map.
+        read_ms: Time of opening and decoding, in milliseconds.
+        look_ms: Of the rest.
+    """
+
+    letterbox: Letterbox
+    patches: Patches
+    marks: Bool[np.ndarray, "h w"]
+    p3: Float32[np.ndarray, "n c"]
+    read_ms: float
+    look_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A picture that the first stage has nothing of.
+
+    Attributes:
+        why: In one line.
+        read_ms: What finding out took, in milliseconds.
+    """
+
+    why: str
+    read_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """What went through the deep part.
+
+    Attributes:
+        batches: How often.
+        kept_cells: Cells of the patches.
+        computed_cells: Cells that were computed for them.
+    """
+
+    batches: int = 0
+    kept_cells: int = 0
+    computed_cells: int = 0
+
+
+class Look:
+    """The first stage; owns the device half."""
+
+    def __init__(self, bundle: Path, settings: DetectSettings, max_pixels: int) -> None:
+        """Load the bundle.
+
+        Args:
+            bundle: Its folder.
+            settings: How the detector is run.
+            max_pixels: The most pixels a picture may have.
+
+        Raises:
+            BundleError: It can't be loaded.
+        """
+        detector = Detector.from_bundle(bundle)
+        self._network = detector.network
+        graph = None if detector.codec is None else bundle / EDGE
+        self._half = DeviceHalf(detector.codec, graph)
+        self._settings, self._max_pixels = settings, max_pixels
+
+    def run(self, items: Sequence[Item]) -> Iterator[Looked | Lost]:
+        """Look at some items, one after the other."""
+        begin_s = time.perf_counter()
+        for read in read_items(items, self._max_pixels):
+            read_ms = (time.perf_counter() - begin_s) * 1e3
+            yield (
+                Lost(str(read), read_ms)
+                if isinstance(read, PictureError)
+                else self._try(read, read_ms)
+            )
+            begin_s = time.perf_counter()
+
+    def _try(self, frame: Frame, read_ms: float) -> Looked | Lost:
+        try:
+            return self._look(frame, read_ms)
+        except Exception as error:  # one picture's trouble is not the others'
+            return Lost(_said(error), read_ms)
+
+    @torch.inference_mode()
+    def _look(self, frame: Frame, read_ms: float) -> Looked:
+        begin_s = time.perf_counter()
+        s = self._settings
+        box = Letterbox.fit((frame.shape[0], frame.shape[1]), s.long_side_px)
+        look = self._half.look(self._network, letterbox(frame, box), None)
+        patches = slice_heat(look.heat, s.slicer)
+        marks = look.heat >= (s.mark if s.sparse_head else 0.0)
+        assert look.p3 is not None
+        kept = torch.from_numpy(Kept(patches, marks).area())
+        p3 = look.p3[0].permute(1, 2, 0)[kept].numpy()
+        return Looked(box, patches, marks, p3, read_ms, (time.perf_counter() - begin_s) * 1e3)
+
+
+class Deep:
+    """The second stage; owns the deep part."""
+
+    def __init__(self, bundle: Path, settings: DetectSettings, budget_cells: int) -> None:
+        """Load the bundle.
+
+        Args:
+            bundle: Its folder.
+            settings: How the detector is run.
+            budget_cells: Kept cells in one pass at most; a picture with more goes alone.
+
+        Raises:
+            BundleError: It can't be loaded.
+        """
+        self._detector = Detector.from_bundle(bundle)
+        self._settings, self._budget_cells = settings, budget_cells
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the labels."""
+        return self._detector.classes
+
+    def run(self, looked: Sequence[Looked | Lost]) -> tuple[list[Row], Passes]:
+        """Find the objects of a shard's pictures.
+
+        Returns:
+            A row a picture, in order, and what it took.
+        """
+        rows: list[Row | None] = [
+            _lost(one.why, one.read_ms) if isinstance(one, Lost) else None for one in looked
+        ]
+        passes = Passes()
+        cells = [len(one.p3) if isinstance(one, Looked) else None for one in looked]
+        for batch in packed(cells, self._budget_cells):
+            some = [one for i in batch if isinstance(one := looked[i], Looked)]
+            for i, row in zip(batch, self._answers(some), strict=True):
+                rows[i] = row
+            kept = sum(len(one.p3) for one in some)
+            computed = sum(self._computed(one) for one in some)
+            passes = Passes(
+                passes.batches + (kept > 0),
+                passes.kept_cells + kept,
+                passes.computed_cells + computed,
+            )
+        return [row for row in rows if row is not None], passes
+
+    def _answers(self, some: Sequence[Looked]) -> list[Row]:
+        """Rows of a batch; one that fails is tried picture by picture."""
+        try:
+            return self._pass(some)
+        except Exception as error:
+            if len(some) > 1:
+                return [row for one in some for row in self._answers([one])]
+            return [_lost(_said(error), some[0].read_ms)]
+
+    @torch.inference_mode()
+    def _pass(self, some: Sequence[Looked]) -> list[Row]:
+        begin_s = time.perf_counter()
+        kept = [Kept(one.patches, one.marks) for one in some]
+        split = SplitPass(self._detector.network, self._detector.cost, kept)
+        p3 = torch.from_numpy(np.concatenate([one.p3 for one in some]))[:, :, None, None]
+        answers = split.head(split.trunk(p3))
+        found = [
+            merge(a.logits, a.distances, a.centres_xy, one.letterbox, self._settings)
+            for a, one in zip(answers, some, strict=True)
+        ]
+        ms = (time.perf_counter() - begin_s) * 1e3
+        cells = max(1, len(p3))
+        return [
+            Row(
+                frame_hw=one.letterbox.frame_hw,
+                found=objects,
+                patches=len(one.patches),
+                kept_area=one.patches.kept_area,
+                read_ms=one.read_ms,
+                look_ms=one.look_ms,
+                deep_ms=ms * len(one.p3) / cells,
+                error=None,
+            )
+            for one, objects in zip(some, found, strict=True)
+        ]
+
+    def _computed(self, one: Looked) -> int:
+        """Cells that the trunk computes for a picture: no more than it keeps, if it can do rows."""
+        if self._detector.network.trunk.joined:
+            return len(one.p3)
+        return len(one.patches) * one.patches.size_hw[0] * one.patches.size_hw[1]
+
+
+def packed(cells: Sequence[int | None], budget: int) -> list[list[int]]:
+    """Places of the pictures that go through together, in their order.
+
+    Args:
+        cells: Kept cells of each; None of one that does not go.
+        budget: Cells in a batch at most; a picture with more goes alone.
+    """
+    batches: list[list[int]] = []
+    room = 0
+    for place, count in enumerate(cells):
+        if count is None:
+            continue
+        if not batches or count > room:
+            batches.append([])
+            room = budget
+        batches[-1].append(place)
+        room -= count
+    return batches
+
+
+def _lost(why: str, read_ms: float) -> Row:
+    return Row(None, Detections.empty(), 0, 0.0, read_ms, 0.0, 0.0, why)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
