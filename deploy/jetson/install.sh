@@ -78,7 +78,7 @@ run "$prefix/venv/bin/python" -m pip install --quiet --disable-pip-version-check
 
 # Beside the old one first, so that an agent never starts on half a bundle.
 run rm -rf "$prefix/bundle.new"
-run cp -r "$bundle" "$prefix/bundle.new"
+run cp -rL "$bundle" "$prefix/bundle.new"
 run chmod -R u=rwX,go=rX "$prefix/bundle.new"
 run rm -rf "$prefix/bundle"
 run mv "$prefix/bundle.new" "$prefix/bundle"

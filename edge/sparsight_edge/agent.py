@@ -37,7 +37,8 @@ from sparsight_edge.uplink.uplink import Uplink
 
 _SYNC_S = 1.0
 _DRAIN_LOOK_S = 0.05
-_CAPTURE = "capture"
+_CAPTURE, _ENGINE = "capture", "engine"
+_MAY_HANG = (_CAPTURE, _ENGINE)
 _HUNG_S = 1.0
 
 
@@ -166,7 +167,7 @@ class Agent:
             threading.Thread(target=self._guard, args=(stage,), name=name, daemon=True)
             for name, stage in (
                 ("coding", self._code_frames),
-                ("engine", self._run_engine),
+                (_ENGINE, self._run_engine),
                 (_CAPTURE, self._capture),
             )
         ]
@@ -247,6 +248,8 @@ class Agent:
             if self.stops.soon.is_set():
                 stopped_s = stopped_s or now_s
             if not self._coded.wait(self.settings.watch_s):
+                if stopped_s is not None and now_s - stopped_s > self.settings.grace_s + _HUNG_S:
+                    self.stops.now.set()  # a stage hangs, and no second signal may come
                 continue
             # What is answered, or sent at all, shows that waiting is of use.
             if (now := (progress.uplink.acknowledged, progress.uplink.sent)) != moved:
@@ -263,10 +266,10 @@ class Agent:
             time.sleep(min(self.settings.watch_s, _DRAIN_LOOK_S))
 
     def _join(self, stage: threading.Thread) -> None:
-        """Wait for a stage's end; for a camera that hangs only until `stops.now`."""
+        """Wait for a stage's end; for a camera or engine that hangs only until `stops.now`."""
         while stage.is_alive():
             stage.join(_DRAIN_LOOK_S)
-            if stage.name == _CAPTURE and self.stops.now.is_set():
+            if stage.name in _MAY_HANG and self.stops.now.is_set():
                 stage.join(_HUNG_S)
                 return
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,12 @@ from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 from sparsight.errors import UsageError
 from sparsight_edge.catalog import (
@@ -92,8 +97,8 @@ class _Sources(BaseSettings, EdgeSettings):
 
 def _in_file(file: Path, known: Mapping[str, Setting]) -> Iterator[tuple[str, object]]:
     try:
-        with file.open("rb"):  # what is missing would be read as nothing
-            said = TomlConfigSettingsSource(_Sources, file)()
+        with file.open("rb") as opened:
+            said = tomllib.load(opened)
     except OSError as error:
         raise UsageError(f"{file}: can't be read: {error.strerror}; see --config") from error
     except ValueError as error:

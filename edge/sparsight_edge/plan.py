@@ -15,7 +15,7 @@ from sparsight_edge.capture.grammar import parse_source
 from sparsight_edge.catalog import needed
 from sparsight_edge.model import EdgeModel
 from sparsight_edge.rate.ladder import RateLimits
-from sparsight_edge.settings import CloudGroup, EdgeSettings
+from sparsight_edge.settings import CloudGroup, EdgeSettings, LinkGroup
 from sparsight_edge.spool.settings import SpoolSettings
 from sparsight_edge.steady import SteadySettings
 from sparsight_edge.uplink.channel import Endpoint
@@ -159,6 +159,12 @@ def rate_limits(settings: EdgeSettings) -> RateLimits | None:
         )
     adapts = link.adapt if link.adapt is not None else link.max_kbps is not None and not fixed
     if not adapts:
+        bare = link.model_copy(update={"max_kbps": None, "adapt": None})
+        if bare != LinkGroup():
+            raise UsageError(
+                "--finest-rate, --coarsest-rate, --min-patches, --max-skip and --target-age-s are "
+                "for --adapt: give it too, or --max-kbps without --rate"
+            )
         return None
     return RateLimits(
         link.finest_rate,

@@ -1,6 +1,6 @@
 """What a run leaves for people and programs: two files of JSON lines in its output folder.
 
-    frames.jsonl   each frame that was spooled: its key, name, time, size, patches, bytes
+    frames.jsonl   each frame that was to be spooled: its key, name, time, size, patches, bytes
     results.jsonl  each answer: the key, status, objects, when it was sent and answered
 
 The key (epoch, seq) joins them. A line of frames is written before its frame is spooled, and one of
@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 from typing import Any, TextIO
 
-from sparsight.errors import UsageError
+from sparsight.errors import SpoolError, UsageError
 from sparsight_edge.uplink.stream import Answered
 
 FRAMES, RESULTS = "frames.jsonl", "results.jsonl"
@@ -48,7 +48,7 @@ class Records:
         """Write down a frame.
 
         Raises:
-            UsageError: It can't be written.
+            SpoolError: It can't be written.
         """
         self._write(self._frames, line)
 
@@ -56,7 +56,7 @@ class Records:
         """Write down an answer; it is with the system when this returns.
 
         Raises:
-            UsageError: It can't be written.
+            SpoolError: It can't be written.
         """
         result, found = answered.result, answered.result.detections
         times = result.times
@@ -105,4 +105,6 @@ class Records:
             file.write(json.dumps(line) + "\n")
             file.flush()
         except OSError as error:
-            raise UsageError(f"{file.name}: can't be written: {error.strerror}") from error
+            raise SpoolError(
+                f"{file.name}: can't be written: {error.strerror}; make room on the disk"
+            ) from error

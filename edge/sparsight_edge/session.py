@@ -66,48 +66,7 @@ def run_session(
     stops = Stops()
     with ExitStack() as stack:
         asked = stack.enter_context(obey_signals(stops, hangs_up=sys.stderr.isatty()))
-        outages = Outages(lambda line: _log.warning("camera", what=line))
-        source = open_source(
-            plan.source,
-            stops.soon,
-            fps=plan.fps,
-            loop=plan.loop,
-            latest=plan.latest,
-            max_pixels=plan.max_pixels,
-            outages=outages,
-            camera=plan.camera,
-            telemetry=plan.telemetry,
-        )
-        records = None
-        if plan.out is not None:
-            records = Records(plan.out, plan.model.classes)
-            stack.callback(records.close)
-        spool = Spool(plan.spool, plan.device, plan.spool_settings)
-        stack.callback(spool.close)
-        hello = Hello(
-            plan.device, spool.epoch, plan.model.bundle_id, CODEC_VERSION, (plan.agent.stream,)
-        )
-        uplink = Uplink(
-            plan.endpoint,
-            hello,
-            spool,
-            records.result if records else _forget,
-            tables=plan.model.tables if plan.steady else None,
-            pacer=Pacer(plan.max_kbps) if plan.max_kbps is not None else None,
-        )
-        agent = Agent(
-            source,
-            plan.model,
-            spool,
-            uplink,
-            plan.agent,
-            stops,
-            report=lambda error: _log.warning("unreadable", reason=str(error)),
-            records=records,
-            outages=outages,
-            steady=Steady(plan.steady) if plan.steady else None,
-            pilot=_pilot(plan),
-        )
+        agent = _open_agent(plan, stops, stack)
         port = stack.enter_context(
             serve_metrics(agent.progress, plan.metrics_port, plan.metrics_host)
         )
@@ -134,6 +93,52 @@ def run_session(
     return PictureError.exit_code if done.unreadable else 0
 
 
+def _open_agent(plan: Plan, stops: Stops, stack: ExitStack) -> Agent:
+    """An agent with all that it works on; the stack closes what was opened."""
+    outages = Outages(lambda line: _log.warning("camera", what=line))
+    source = open_source(
+        plan.source,
+        stops.soon,
+        fps=plan.fps,
+        loop=plan.loop,
+        latest=plan.latest,
+        max_pixels=plan.max_pixels,
+        outages=outages,
+        camera=plan.camera,
+        telemetry=plan.telemetry,
+    )
+    records = None
+    if plan.out is not None:
+        records = Records(plan.out, plan.model.classes)
+        stack.callback(records.close)
+    spool = Spool(plan.spool, plan.device, plan.spool_settings)
+    stack.callback(spool.close)
+    hello = Hello(
+        plan.device, spool.epoch, plan.model.bundle_id, CODEC_VERSION, (plan.agent.stream,)
+    )
+    uplink = Uplink(
+        plan.endpoint,
+        hello,
+        spool,
+        records.result if records else _forget,
+        tables=plan.model.tables if plan.steady else None,
+        pacer=Pacer(plan.max_kbps) if plan.max_kbps is not None else None,
+    )
+    return Agent(
+        source,
+        plan.model,
+        spool,
+        uplink,
+        plan.agent,
+        stops,
+        report=lambda error: _log.warning("unreadable", reason=str(error)),
+        records=records,
+        outages=outages,
+        steady=Steady(plan.steady) if plan.steady else None,
+        pilot=_pilot(plan),
+    )
+
+
 class _Watch:
     """What the main thread does several times a second while the agent runs.
 
@@ -157,8 +162,8 @@ class _Watch:
             _log.info(
                 "draining", signal=self._asked.ends[0].name, grace_s=self._agent.settings.grace_s
             )
-        if self._asked.reload.is_set():
-            self._asked.reload.clear()
+        if self._asked.reload:
+            self._asked.reload = False
             self.supervisor.reloading()
             self._current.reload(self._apply)
             self.supervisor.ready()

@@ -180,6 +180,7 @@ class LinkGroup(Group):
     max_kbps: Annotated[float | None, Flag("--max-kbps"), Live()] = Field(
         None,
         ge=8,
+        le=10_000_000,
         description="Never send more than this in any 10 s, in 1000 bits a second: all that "
         "leaves, headers and what is sent again among it. Changed while it runs it holds at once, "
         "but can't be switched on or off then.",

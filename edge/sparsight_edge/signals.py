@@ -22,11 +22,11 @@ class Asked:
 
     Attributes:
         ends: Every signal to end, in order.
-        reload: Set when the settings are to be read again; cleared by whoever does it.
+        reload: The settings are to be read again; false again for whoever does it.
     """
 
     ends: list[signal.Signals] = field(default_factory=list)
-    reload: threading.Event = field(default_factory=threading.Event)
+    reload: bool = False
 
     @property
     def exit_code(self) -> int:
@@ -46,12 +46,14 @@ def obey_signals(stops: Stops, *, hangs_up: bool) -> Iterator[Asked]:
 
     def end(number: int, frame: FrameType | None) -> None:
         asked.ends.append(signal.Signals(number))
-        stops.soon.set()
-        if len(asked.ends) > 1:
+        # One handler may interrupt another, and an event's lock can't be taken twice.
+        if len(asked.ends) == 1:
+            stops.soon.set()
+        elif len(asked.ends) == 2:
             stops.now.set()
 
     def reload(number: int, frame: FrameType | None) -> None:
-        asked.reload.set()
+        asked.reload = True
 
     if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
         yield asked

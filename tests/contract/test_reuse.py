@@ -17,7 +17,6 @@ from tests.shared.codec.test_reuse import moved
 
 from sparsight.codec.chain import CHAIN_MAX, Reader
 from sparsight.codec.payload import CodedFrame, encode
-from sparsight.codec.reuse import is_delta
 from sparsight.geometry import Letterbox
 from sparsight.wire import (
     FrameFeatures,
@@ -80,8 +79,8 @@ def test_a_still_scene_is_told_once() -> None:
     for seq in range(100):
         link.exchange(link.whole(seq, SCENE))
     first, *others = link.told
-    assert not is_delta(first.payload) and first.keep
-    assert all(is_delta(told.payload) and not told.keep for told in others)
+    assert not first.reference and first.keep
+    assert all(told.reference and not told.keep for told in others)
     assert {told.reference for told in others} == {first.key}
     assert sum(len(told.payload) for told in others) < 0.1 * 99 * len(first.payload)
 
@@ -91,7 +90,7 @@ def test_a_scene_that_changes_bit_by_bit_is_told_by_short_chains() -> None:
     for seq in range(300):
         frame = moved(frame, 1, seq)
         link.exchange(link.whole(seq, frame))
-    wholes = [told for told in link.told if not is_delta(told.payload)]
+    wholes = [told for told in link.told if not told.reference]
     kept = [told for told in link.told if told.keep]
     assert link.unresolved == 0
     assert 2 <= len(wholes) < 300 / CHAIN_MAX + 2
@@ -104,11 +103,11 @@ def test_a_camera_that_moves_is_hardly_tried_and_a_still_one_is_found_again() ->
     link = Link()
     for seq in range(200):
         link.exchange(link.whole(seq, some_frame(TABLES, (32, 48), (12, 12), 4, 1, seq, halo=1)))
-    assert not any(is_delta(told.payload) for told in link.told)
+    assert not any(told.reference for told in link.told)
     assert sum(told.keep for told in link.told) < 15
     for seq in range(200, 240 + PATIENCE_MAX):
         link.exchange(link.whole(seq, SCENE))
-    assert all(is_delta(told.payload) for told in link.told[-38:])
+    assert all(told.reference for told in link.told[-38:])
 
 
 def test_other_rates_and_sizes_begin_anew() -> None:
@@ -120,7 +119,7 @@ def test_other_rates_and_sizes_begin_anew() -> None:
     ]
     for seq, frame in enumerate([SCENE] * 3 + [others[0]] * 3 + [others[1]] * 3 + [others[2]] * 3):
         link.exchange(link.whole(seq, frame))
-    deltas = [is_delta(told.payload) for told in link.told]
+    deltas = [told.reference is not None for told in link.told]
     assert deltas == [False, True, True] * 3 + [False] * 3
     assert link.unresolved == 0
 
@@ -132,7 +131,7 @@ def test_a_cloud_without_room_is_told_everything_whole() -> None:
             link.exchange(link.whole(seq, SCENE))
         assert link.unresolved == 0
         assert len(link.told) == 50
-        assert not any(is_delta(told.payload) or told.keep for told in link.told)
+        assert not any(told.reference or told.keep for told in link.told)
 
 
 def test_chains_stay_within_what_the_cloud_keeps() -> None:
@@ -142,7 +141,7 @@ def test_chains_stay_within_what_the_cloud_keeps() -> None:
         frame = moved(frame, 1, seq)
         link.exchange(link.whole(seq, frame))
     assert link.unresolved == 0
-    assert 4 < sum(not is_delta(told.payload) for told in link.told) < 50
+    assert 4 < sum(not told.reference for told in link.told) < 50
 
 
 def test_a_cloud_that_keeps_less_than_it_says_costs_few_frames_twice() -> None:
@@ -173,7 +172,7 @@ def test_frames_of_two_bundles_are_not_told_against_each_other() -> None:
         if seq % 2:
             whole = replace(whole, payload=encode(SCENE, TABLES, other))
         link.exchange(whole)
-    kinds = [is_delta(told.payload) for told in link.told]
+    kinds = [told.reference is not None for told in link.told]
     assert kinds == [False, False, True, False, True, False]
 
 
@@ -186,7 +185,7 @@ def test_a_reference_that_is_sent_again_is_one_again() -> None:
     link.exchange(first)
     link.exchange(link.whole(1, SCENE))
     assert [told.keep for told in link.told] == [True] * 4 + [False]
-    assert is_delta(link.told[-1].payload)
+    assert link.told[-1].reference
 
 
 def test_what_is_no_payload_of_ours_goes_as_it_is() -> None:

@@ -24,7 +24,7 @@ from sparsight_edge.progress import Progress
 from sparsight_edge.rate.ladder import Choice, RateLimits, Sizes
 from sparsight_edge.rate.pilot import Pilot
 from sparsight_edge.records import FRAMES, RESULTS, Records
-from sparsight_edge.spool.settings import SPOOL_BYTES_MIN, SpoolSettings
+from sparsight_edge.spool.settings import SPOOL_BYTES_MIN, SpoolSettings, WhenFull
 from sparsight_edge.spool.spool import Spool
 from sparsight_edge.summary import status_line, summary_json
 from sparsight_edge.uplink.channel import Endpoint
@@ -98,7 +98,7 @@ class Bench:
     address: str
     settings: AgentSettings = field(default_factory=lambda: AgentSettings(drain_s=10))
     spool_settings: SpoolSettings | None = None
-    may_hang: bool = False
+    hangs: str = ""  # the stage that does, and is left behind
     pilot: Pilot | None = None
     pacer: Pacer | None = None
 
@@ -138,7 +138,7 @@ class Bench:
         finally:
             spool.close()
             left = {t.name for t in threading.enumerate()} & STAGES
-            assert not left or (self.may_hang and left == {"capture"})
+            assert left == ({self.hangs} if self.hangs else set())
 
 
 STAGES = {"capture", "engine", "coding", "uplink", "uplink-reader"}
@@ -299,17 +299,22 @@ def test_a_device_that_is_turned_away_does_not_wait(model: EdgeModel, tmp_path: 
     assert done.uplink.reason == "UNKNOWN_BUNDLE: serves others"
 
 
+def small_spool(folder: Path, model: EdgeModel, cloud: SmallCloud, when_full: WhenFull) -> Bench:
+    """An agent whose spool is soon full, and that waits for no answers at its end."""
+    return Bench(
+        folder,
+        replace(model, engine=SlowEngine()),
+        cloud.address,
+        AgentSettings(grace_s=0.1, drain_s=0.1),
+        SpoolSettings(SPOOL_BYTES_MIN, when_full),
+    )
+
+
 def test_a_full_spool_makes_capture_wait_and_a_stop_ends_that(
     model: EdgeModel, tmp_path: Path
 ) -> None:
     with SmallCloud(Rules(credit_frames=0)) as cloud:
-        bench = Bench(
-            tmp_path,
-            replace(model, engine=SlowEngine()),
-            cloud.address,
-            AgentSettings(grace_s=0.1),
-            SpoolSettings(SPOOL_BYTES_MIN, "block"),
-        )
+        bench = small_spool(tmp_path, model, cloud, "block")
 
         def stop(now: Progress) -> None:
             if now.spool.full:
@@ -323,13 +328,7 @@ def test_a_full_spool_makes_capture_wait_and_a_stop_ends_that(
 
 def test_a_full_spool_of_a_live_source_drops_its_oldest(model: EdgeModel, tmp_path: Path) -> None:
     with SmallCloud(Rules(credit_frames=0)) as cloud:
-        done = Bench(
-            tmp_path,
-            replace(model, engine=SlowEngine()),
-            cloud.address,
-            AgentSettings(drain_s=0.1),
-            SpoolSettings(SPOOL_BYTES_MIN, "drop-oldest"),
-        ).run(Camera(1500))
+        done = small_spool(tmp_path, model, cloud, "drop-oldest").run(Camera(1500))
     assert done.captured == done.spool.appended == 1500
     assert done.spool.dropped > 0
     assert done.spool.dropped + done.spool.left == 1500
@@ -337,13 +336,7 @@ def test_a_full_spool_of_a_live_source_drops_its_oldest(model: EdgeModel, tmp_pa
 
 def test_a_full_spool_that_drops_the_newest_says_how_many(model: EdgeModel, tmp_path: Path) -> None:
     with SmallCloud(Rules(credit_frames=0)) as cloud:
-        done = Bench(
-            tmp_path,
-            replace(model, engine=SlowEngine()),
-            cloud.address,
-            AgentSettings(drain_s=0.1),
-            SpoolSettings(SPOOL_BYTES_MIN, "drop-newest"),
-        ).run(Camera(400))
+        done = small_spool(tmp_path, model, cloud, "drop-newest").run(Camera(400))
     assert done.captured == done.spool.appended + done.spool.dropped_new == 400
     assert done.spool.dropped_new > 0 == done.spool.dropped
     assert done.unspooled == 0
@@ -359,12 +352,7 @@ def test_a_full_spool_that_drops_the_newest_says_how_many(model: EdgeModel, tmp_
 
 def test_a_full_spool_that_stops_ends_the_agent_and_stays(model: EdgeModel, tmp_path: Path) -> None:
     with SmallCloud(Rules(credit_frames=0)) as cloud:
-        bench = Bench(
-            tmp_path,
-            replace(model, engine=SlowEngine()),
-            cloud.address,
-            spool_settings=SpoolSettings(SPOOL_BYTES_MIN, "stop"),
-        )
+        bench = small_spool(tmp_path, model, cloud, "stop")
         with pytest.raises(SpoolError, match="the spool is full and was to stop then"):
             bench.run(Camera(100_000))
     spool = Spool(tmp_path / "spool", "drone")
@@ -402,7 +390,7 @@ def test_a_camera_that_hangs_is_left_behind(
             yield from Camera(3).frames(report)
             wake.wait()
 
-    bench = Bench(tmp_path, model, cloud.address, may_hang=True)
+    bench = Bench(tmp_path, model, cloud.address, hangs="capture")
 
     def stop(now: Progress) -> None:
         if now.uplink.acknowledged == 3:
@@ -411,8 +399,38 @@ def test_a_camera_that_hangs_is_left_behind(
 
     done = bench.run(Hangs(), stop)
     assert (done.captured, done.spool.left, len(cloud.committed)) == (3, 0, 3)
-    assert "capture" in {t.name for t in threading.enumerate()}
     wake.set()
+    for thread in [t for t in threading.enumerate() if t.name == "capture"]:
+        thread.join(10)
+
+
+def test_an_engine_that_hangs_does_not_outlast_the_grace_of_one_stop(
+    cloud: SmallCloud, model: EdgeModel, tmp_path: Path
+) -> None:
+    wake = threading.Event()
+
+    @dataclass
+    class Hangs(SlowEngine):
+        def run(self, image: UInt8[np.ndarray, "h w 3"], rate: int) -> Maps:
+            if self.runs == 3:
+                wake.wait()
+            return super().run(image, rate)
+
+    stuck = replace(model, engine=Hangs())
+    settings = AgentSettings(grace_s=0.2, watch_s=0.05)
+    bench = Bench(tmp_path, stuck, cloud.address, settings, hangs="engine")
+
+    def stop(now: Progress) -> None:
+        if now.uplink.acknowledged == 3:
+            bench.stops.soon.set()
+
+    begin_s = time.monotonic()
+    done = bench.run(Camera(10), stop)
+    assert time.monotonic() - begin_s < 30
+    assert (done.spool.appended, done.spool.left, len(cloud.committed)) == (3, 0, 3)
+    wake.set()
+    for thread in [t for t in threading.enumerate() if t.name == "engine"]:
+        thread.join(10)
 
 
 def test_outside_the_engine_is_measured(

@@ -8,23 +8,14 @@ from pathlib import Path
 
 from sparsight_edge.capture.outages import CameraStats
 from sparsight_edge.metrics import PREFIX, AgentCollector
-from sparsight_edge.progress import Progress
 from sparsight_edge.rate.pilot import RateStats
-from sparsight_edge.spool.stats import SpoolStats
 from sparsight_edge.timings import STAGES, StageTime
-from sparsight_edge.uplink.ledger import UplinkStats
+
+from .small.figures import NOTHING_YET
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "edge.md"
-FULL = Progress(
-    seconds=1.0,
-    captured=1,
-    unreadable=0,
-    skipped=0,
-    payload_bytes=1,
-    patches=1,
-    kept_area=0.5,
-    spool=SpoolStats(),
-    uplink=UplinkStats(),
+FULL = replace(
+    NOTHING_YET,
     times=dict.fromkeys(STAGES, StageTime(frames=1, wall_ms=1.0)),
     camera=replace(CameraStats(), state="up"),
     rate=RateStats(adaptive=True, goodput_kbps=1.0),

@@ -8,12 +8,9 @@ from pathlib import Path
 import pytest
 
 from sparsight_edge.notify import Supervisor
-from sparsight_edge.progress import Progress
-from sparsight_edge.spool.stats import SpoolStats
 from sparsight_edge.timings import Timings
-from sparsight_edge.uplink.ledger import UplinkStats
 
-WELL = Progress(0, 0, 0, 0, 0, 0, 0.0, SpoolStats(), UplinkStats(), Timings().times())
+from .small.figures import NOTHING_YET
 
 
 @pytest.fixture
@@ -31,12 +28,12 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.
 def test_alive_is_said_now_and_then_but_not_when_a_stage_is_stuck(manager: socket.socket) -> None:
     supervisor = Supervisor()
     assert supervisor.watchdog_s == 3
-    supervisor.alive(WELL, "fine")
-    supervisor.alive(WELL, "fine")
+    supervisor.alive(NOTHING_YET, "fine")
+    supervisor.alive(NOTHING_YET, "fine")
     assert manager.recv(100) == b"WATCHDOG=1\nSTATUS=fine"
     with pytest.raises(TimeoutError):
         manager.recv(100)
-    Supervisor().alive(replace(WELL, stuck_s=3.1), "stuck")
+    Supervisor().alive(replace(NOTHING_YET, stuck_s=3.1), "stuck")
     with pytest.raises(TimeoutError):
         manager.recv(100)
 
@@ -57,13 +54,26 @@ def test_a_name_in_the_abstract_namespace(monkeypatch: pytest.MonkeyPatch) -> No
         assert manager.recv(100) == b"READY=1"
 
 
-def test_without_a_manager_or_with_one_that_is_gone_nothing_happens(
+def test_who_is_not_asked_says_nothing(
+    manager: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET")
+    Supervisor().ready()
+    with pytest.raises(TimeoutError):
+        manager.recv(100)
+
+
+def test_a_manager_that_is_gone_for_a_while_is_told_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    Supervisor().ready()
-    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
-    Supervisor().stopping()
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "s"))
+    supervisor = Supervisor()
+    supervisor.ready()  # nobody is there, and that ends nothing
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "s"))
+        manager.settimeout(1)
+        supervisor.stopping()
+        assert manager.recv(100) == b"STOPPING=1"
 
 
 def test_a_stage_that_does_not_end_is_seen() -> None:

@@ -213,6 +213,10 @@ def test_a_promise_lets_the_rate_follow_unless_it_is_fixed() -> None:
     assert limits(link__max_kbps=400.0, link__adapt=False) is None
     bounds = limits(link__adapt=True, link__finest_rate=1, link__coarsest_rate=3)
     assert bounds is not None and (bounds.finest, bounds.coarsest) == (1, 3)
+    with pytest.raises(UsageError, match="are for --adapt: give it too"):
+        limits(link__target_age_s=2.0)
+    with pytest.raises(UsageError, match=r"link\.max_kbps|--max-kbps"):
+        limits(link__max_kbps=float("inf"))
     with pytest.raises(UsageError, match="--rate fixes the rate, --adapt lets it follow"):
         limits(link__adapt=True, model__rate=1)
     assert [s.path for s in all_settings().values() if s.live and s.group == "link"] == [

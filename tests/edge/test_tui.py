@@ -12,6 +12,8 @@ from sparsight_edge.timings import Timings
 from sparsight_edge.tui import Screen, strokes
 from sparsight_edge.uplink.ledger import UplinkStats
 
+from .small.figures import NOTHING_YET
+
 
 def test_everything_is_on_one_screen() -> None:
     now_s = [0.0]
@@ -19,14 +21,11 @@ def test_everything_is_on_one_screen() -> None:
     timings = Timings()
     for _ in range(2):
         timings.add("engine", 42.0, 42.0)
-    progress = Progress(
+    progress = replace(
+        NOTHING_YET,
         seconds=10,
         captured=20,
         unreadable=1,
-        skipped=0,
-        payload_bytes=0,
-        patches=0,
-        kept_area=0,
         spool=replace(SpoolStats(), bytes=250_000),
         uplink=UplinkStats(state="waiting", reason="no route", sent=3),
         times=timings.times(),

@@ -12,7 +12,9 @@ time when the network tells it. So:
 - The wall clock is believed, as far as frames are to be forgotten for it, when it has stood for a
   minute: a wrong answer of the network that is put right at once costs none.
 
-What is left: a clock that is ahead and stays so makes frames of earlier boots look old.
+What is left: a clock that is ahead and stays so makes frames of earlier boots look old, and so does
+one that was behind in an earlier boot and was put right only after it, or in a file of it that is
+gone already. Where there is no such clock, no `max_age_s`.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class Pacer:
         Raises:
             UsageError: As at the beginning.
         """
-        if not max_kbps >= KBPS_MIN:
+        if not KBPS_MIN <= max_kbps < float("inf"):
             raise UsageError(f"max_kbps: expected at least {KBPS_MIN:g}, got {max_kbps:g}")
         self._max_kbps = max_kbps
 

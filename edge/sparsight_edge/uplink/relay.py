@@ -28,7 +28,8 @@ from sparsight.errors import SparsightError
 from sparsight_edge.uplink.pacer import Pacer
 from sparsight_edge.uplink.tcp_info import TcpInfo, read_tcp_info
 
-_CONNECT_S = 20.0
+_CONNECT_S = 6.0  # for all addresses together: a stream waits 10 s for its welcome
+_MEMORY = "/dev/shm"
 _LOOK_S = 0.25  # how often it looks whether to end
 _TICK_S = 0.02  # how often for room, while something waits for it
 _CHUNK_BYTES = 16 << 10
@@ -60,12 +61,17 @@ class Relay:
             host: The cloud's name or address.
             port: Its port.
             pacer: Says how much may leave.
+
+        Raises:
+            OSError: There is no room for a socket.
         """
         self.problem = ""
         self._host, self._port, self._pacer = host, port, pacer
         self._counted_bytes = 0
         self._closing = threading.Event()
-        self._folder = tempfile.TemporaryDirectory(prefix="sparsight-")  # nobody else's to enter
+        # Nobody else's to enter; in memory, so that no full disk keeps frames from leaving.
+        memory = _MEMORY if os.access(_MEMORY, os.W_OK | os.X_OK) else None
+        self._folder = tempfile.TemporaryDirectory(prefix="sparsight-", dir=memory)
         self.path = Path(self._folder.name) / "cloud"
         self._door = socket.socket(socket.AF_UNIX)
         self._door.bind(str(self.path))
@@ -89,7 +95,7 @@ class Relay:
                 finally:
                     # What the kernel still holds must not leave behind our back.
                     far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
-        except (OSError, SparsightError) as error:
+        except (OSError, UnicodeError, SparsightError) as error:  # Unicode: a name that is none
             self.problem = f"{self._host}:{self._port}: {_why(error)}"
         finally:
             self._folder.cleanup()
@@ -97,9 +103,8 @@ class Relay:
     def _connect(self) -> socket.socket:
         """The cloud's first address that answers."""
         problem: OSError = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-        for family, kind, _, _, address in socket.getaddrinfo(
-            self._host, self._port, type=socket.SOCK_STREAM
-        ):
+        found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        for family, kind, _, _, address in found:
             far = socket.socket(family, kind)
             try:
                 far.setblocking(False)
@@ -107,7 +112,7 @@ class Relay:
                     if (option := getattr(socket, name, None)) is not None:
                         far.setsockopt(socket.IPPROTO_TCP, option, value)
                 self._counted_bytes = 0
-                self._reach(far, address)
+                self._reach(far, address, _CONNECT_S / len(found))
             except OSError as error:
                 far.close()
                 problem = error
@@ -115,9 +120,9 @@ class Relay:
                 return far
         raise problem
 
-    def _reach(self, far: socket.socket, address: tuple[object, ...]) -> None:
+    def _reach(self, far: socket.socket, address: tuple[object, ...], patience_s: float) -> None:
         code = far.connect_ex(address)
-        end_s = time.monotonic() + _CONNECT_S
+        end_s = time.monotonic() + patience_s
         waits = select.poll()
         waits.register(far, select.POLLOUT)
         while code == errno.EINPROGRESS:

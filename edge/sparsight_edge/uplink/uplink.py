@@ -142,9 +142,15 @@ class Uplink:
     def _one_stream(self) -> Ended:
         if self.pacer is None:
             return self._stream_over(None)
-        with Relay(self.endpoint.host, self.endpoint.port, self.pacer) as relay:
+        try:
+            relay = Relay(self.endpoint.host, self.endpoint.port, self.pacer)
+        except OSError as error:
+            return Ended(f"no socket for the relay: {error}")
+        with relay:
             ended = self._stream_over(relay.path)
-            return replace(ended, reason=relay.problem) if relay.problem else ended
+            # gRPC knows of the relay only; but what the cloud said counts for more.
+            said = ended.turned_away or ended.useful or ended.retry_after_s
+            return replace(ended, reason=relay.problem) if relay.problem and not said else ended
 
     def _stream_over(self, relay: Path | None) -> Ended:
         try:

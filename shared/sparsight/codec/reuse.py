@@ -160,11 +160,6 @@ def decode_delta(
     return _pulled(replace(reference, origins_yx=origins), reference, words, states, tables)
 
 
-def is_delta(data: bytes) -> bool:
-    """Whether a payload can be read with its reference only."""
-    return data.startswith(MAGIC)
-
-
 def _pulled(
     frame: CodedFrame,
     reference: CodedFrame,

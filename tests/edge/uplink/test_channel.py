@@ -107,9 +107,18 @@ def test_files_that_do_not_fit_are_named(papers: Papers, tmp_path: Path) -> None
         Endpoint("gw:1", papers.cert, papers.key)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "localhost:99", "[::1]:5", "127.9.9.9:80"])
-def test_without_tls_this_machine_only(address: str) -> None:
-    Endpoint(address)
+@pytest.mark.parametrize(
+    ("address", "host", "port"),
+    [
+        ("127.0.0.1:1", "127.0.0.1", 1),
+        ("localhost:99", "localhost", 99),
+        ("[::1]:5", "::1", 5),
+        ("127.9.9.9:80", "127.9.9.9", 80),
+    ],
+)
+def test_without_tls_this_machine_only(address: str, host: str, port: int) -> None:
+    endpoint = Endpoint(address)
+    assert (endpoint.host, endpoint.port) == (host, port)
 
 
 @pytest.mark.parametrize("address", ["10.0.0.1:1", "gateway.example:1", "[2001:db8::1]:5"])

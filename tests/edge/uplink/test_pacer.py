@@ -121,7 +121,7 @@ def test_another_promise_holds_at_once() -> None:
     pacer.change(64)
     assert pacer.room(TcpInfo(0, 0, 0, MSS, HEADER)) < 8000
     assert (pacer.window_bytes, pacer.frame_bytes_max) == (80_000, 64_000)
-    for bad in (0.0, 7.9, float("nan")):
+    for bad in (0.0, 7.9, float("nan"), float("inf")):
         with pytest.raises(UsageError, match="max_kbps: expected at least 8, got"):
             pacer.change(bad)
     assert pacer.max_kbps == 64

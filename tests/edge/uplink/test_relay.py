@@ -55,6 +55,51 @@ def test_bytes_go_both_ways_and_an_end_is_passed_on(far: socket.socket) -> None:
     assert not relay.path.exists()
 
 
+def test_an_address_that_answers_nothing_does_not_hide_the_next(
+    far: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A listener whose queue is full swallows what comes, as a black hole does.
+    with socket.socket() as hole, socket.socket() as first, socket.socket() as second:
+        hole.bind(("127.0.0.1", 0))
+        hole.listen(0)
+        for filler in (first, second):
+            filler.setblocking(False)
+            filler.connect_ex(hole.getsockname())
+        found = [
+            (socket.AF_INET, socket.SOCK_STREAM, 0, "", one.getsockname()) for one in (hole, far)
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        begin_s = time.monotonic()
+        with Relay("two.example", 1, Pacer(1e6)) as relay, near(relay) as device:
+            device.sendall(b"hello")
+            cloud, _ = far.accept()
+            with cloud:
+                assert cloud.recv(10) == b"hello"
+        assert time.monotonic() - begin_s < 9
+
+
+def test_a_long_name_of_the_folder_for_temporary_files_does_not_matter(
+    far: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 120)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    with Relay("127.0.0.1", far.getsockname()[1], Pacer(1e6)) as relay, near(relay) as device:
+        device.sendall(b"hello")
+        cloud, _ = far.accept()
+        with cloud:
+            assert cloud.recv(10) == b"hello"
+
+
+def test_a_name_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Relay("gw..example", 1, Pacer(1e6)) as relay:
+        end_s = time.monotonic() + 10
+        while not relay.problem:
+            assert time.monotonic() < end_s
+            time.sleep(0.01)
+    assert relay.problem.startswith("gw..example:1: ")
+
+
 def test_no_more_than_promised_leaves(far: socket.socket) -> None:
     pacer = Pacer(400)
     with Relay("127.0.0.1", far.getsockname()[1], pacer) as relay, near(relay) as device:

@@ -12,54 +12,33 @@ from tests.shared.codec.test_reuse import moved
 from sparsight.codec.chain import Reader
 from sparsight.codec.payload import CodedFrame, encode
 from sparsight.geometry import Letterbox
-from sparsight.wire import FrameFeatures, FrameKey, FrameStatus, Hello, pack_device_message
-from sparsight_edge.spool.spool import Spool
-from sparsight_edge.uplink.channel import Endpoint
-from sparsight_edge.uplink.uplink import Uplink
+from sparsight.wire import FrameFeatures, FrameKey, FrameStatus
 
 from ..small.cable import Cable  # noqa: TID252
 from ..small.cloud import SmallCloud  # noqa: TID252
-from .test_uplink import GO, QUICK, until
+from .test_uplink import Device, until
 
 TABLES = some_tables()
 SCENE = some_frame(TABLES, (32, 48), (12, 12), 4, 1, 0, halo=1)
 WHOLE_BYTES = len(encode(SCENE, TABLES, BUNDLE))
 
 
-class Device:
-    """A spool and its uplink, for frames of a scene."""
+class StillDevice(Device):
+    """One whose frames are of a scene, and are told by what changed."""
 
     def __init__(self, folder: Path, address: str) -> None:
-        self.spool = Spool(folder, "drone")
+        super().__init__(folder, address, bundle_id=BUNDLE, tables=TABLES)
         self.frames: dict[FrameKey, CodedFrame] = {}
-        hello = Hello("drone", self.spool.epoch, BUNDLE, 1, ("front",))
-        self.uplink = Uplink(
-            Endpoint(address), hello, self.spool, lambda answered: None, QUICK, TABLES
-        )
-        self.uplink.start()
 
-    def put(self, frame: CodedFrame) -> None:
-        key = FrameKey("drone", self.spool.epoch, self.spool.next_seq)
-        self.frames[key] = frame
+    def see(self, frame: CodedFrame) -> None:
         box = Letterbox.fit((256, 384), 384)
-        payload = encode(frame, TABLES, BUNDLE)
-        message = pack_device_message(FrameFeatures(key, "front", 1, box, 1, payload))
-        assert self.spool.append(message, GO) is not None
-        self.uplink.nudge()
+        self.frames[self.put(box, frame.rate, encode(frame, TABLES, BUNDLE))] = frame
 
-    def send(self, frames: Sequence[CodedFrame]) -> None:
+    def see_all(self, frames: Sequence[CodedFrame]) -> None:
         """One after the other, each answered before the next."""
         for frame in frames:
-            self.put(frame)
-            self.settled()
-
-    def settled(self) -> None:
-        until(lambda: self.spool.stats().left == 0)
-
-    def close(self) -> None:
-        self.uplink.stop()
-        self.spool.close()
-        assert self.uplink.failure is None
+            self.see(frame)
+            until(self.all_answered)
 
 
 @pytest.fixture
@@ -70,8 +49,8 @@ def cloud() -> Iterator[SmallCloud]:
 
 
 @pytest.fixture
-def device(cloud: SmallCloud, tmp_path: Path) -> Iterator[Device]:
-    device = Device(tmp_path, cloud.address)
+def device(cloud: SmallCloud, tmp_path: Path) -> Iterator[StillDevice]:
+    device = StillDevice(tmp_path, cloud.address)
     yield device
     device.close()
     assert cloud.committed.keys() == device.frames.keys()
@@ -80,8 +59,8 @@ def device(cloud: SmallCloud, tmp_path: Path) -> Iterator[Device]:
         assert_same(reader.read(frame.payload), device.frames[key])
 
 
-def test_a_still_scene_takes_little_of_the_link(cloud: SmallCloud, device: Device) -> None:
-    device.send([SCENE] * 20)
+def test_a_still_scene_takes_little_of_the_link(cloud: SmallCloud, device: StillDevice) -> None:
+    device.see_all([SCENE] * 20)
     stats = device.uplink.stats()
     assert (stats.sent, stats.deltas, cloud.deltas) == (20, 19, 19)
     assert stats.sent_bytes + stats.saved_bytes > 20 * WHOLE_BYTES
@@ -92,11 +71,11 @@ def test_frames_that_wait_in_the_spool_are_told_by_changes_as_well(
     cloud: SmallCloud, tmp_path: Path
 ) -> None:
     cloud.stop()
-    device = Device(tmp_path, cloud.address)
+    device = StillDevice(tmp_path, cloud.address)
     for i in range(60):
-        device.put(moved(SCENE, 2, i))
+        device.see(moved(SCENE, 2, i))
     cloud.start()
-    device.settled()
+    until(device.all_answered)
     stats = device.uplink.stats()
     assert stats.deltas == 59
     device.close()
@@ -105,12 +84,12 @@ def test_frames_that_wait_in_the_spool_are_told_by_changes_as_well(
 
 def test_a_new_stream_begins_with_a_whole_frame(cloud: SmallCloud, tmp_path: Path) -> None:
     with Cable(cloud.port) as cable:
-        device = Device(tmp_path, cable.address)
-        device.send([SCENE] * 5)
+        device = StillDevice(tmp_path, cable.address)
+        device.see_all([SCENE] * 5)
         for broken in range(1, 4):
             cable.cut()
             cable.mend()
-            device.send([SCENE] * 5)
+            device.see_all([SCENE] * 5)
             assert device.uplink.stats().streams == 1 + broken
         device.close()
     assert cloud.deltas == 4 * 4
@@ -120,12 +99,12 @@ def test_a_new_stream_begins_with_a_whole_frame(cloud: SmallCloud, tmp_path: Pat
         assert_same(reader.read(frame.payload), SCENE)
 
 
-def test_a_cloud_that_forgot_gets_the_frame_whole(cloud: SmallCloud, device: Device) -> None:
-    device.send([SCENE] * 3)
+def test_a_cloud_that_forgot_gets_the_frame_whole(cloud: SmallCloud, device: StillDevice) -> None:
+    device.see_all([SCENE] * 3)
     cloud.rules.forgets = True
-    device.send([SCENE] * 6)
+    device.see_all([SCENE] * 6)
     cloud.rules.forgets = False
-    device.send([SCENE] * 6)
+    device.see_all([SCENE] * 6)
     stats = device.uplink.stats()
     assert stats.again > 0
     assert stats.acknowledged == 15
@@ -133,19 +112,21 @@ def test_a_cloud_that_forgot_gets_the_frame_whole(cloud: SmallCloud, device: Dev
 
 
 def test_a_cloud_that_keeps_nothing_is_told_nothing_of_it(
-    cloud: SmallCloud, device: Device
+    cloud: SmallCloud, device: StillDevice
 ) -> None:
     cloud.rules.reference_bytes_max = 0
-    device.send([SCENE] * 5)
+    device.see_all([SCENE] * 5)
     assert (cloud.deltas, device.uplink.stats().deltas) == (0, 0)
 
 
-def test_a_busy_cloud_gets_frames_again_as_they_are_then(cloud: SmallCloud, device: Device) -> None:
+def test_a_busy_cloud_gets_frames_again_as_they_are_then(
+    cloud: SmallCloud, device: StillDevice
+) -> None:
     def busy(frame: FrameFeatures, time_seen: int) -> FrameStatus:
         return FrameStatus.UNAVAILABLE if time_seen < 3 else FrameStatus.OK
 
     cloud.rules.decide = busy
     for i in range(30):
-        device.put(moved(SCENE, 1, i))
-    device.settled()
+        device.see(moved(SCENE, 1, i))
+    until(device.all_answered)
     assert set(cloud.arrivals.values()) == {3}

@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from sparsight.codec.tables import Tables
 from sparsight.geometry import Letterbox
 from sparsight.wire import (
     FrameFeatures,
@@ -45,27 +46,32 @@ class Device:
     """A spool and its uplink, and what came back."""
 
     def __init__(
-        self, folder: Path, address: str, on_result: Callable[[Answered], None] | None = None
+        self,
+        folder: Path,
+        address: str,
+        on_result: Callable[[Answered], None] | None = None,
+        *,
+        bundle_id: str = "ab" * 32,
+        tables: Tables | None = None,
     ) -> None:
         self.spool = Spool(folder, "drone")
         self.results: list[Answered] = []
-        self.hello = Hello("drone", self.spool.epoch, "ab" * 32, 1, ("front",))
-        self.uplink = Uplink(
-            Endpoint(address), self.hello, self.spool, on_result or self.results.append, QUICK
-        )
+        self.hello = Hello("drone", self.spool.epoch, bundle_id, 1, ("front",))
+        answered = on_result or self.results.append
+        self.uplink = Uplink(Endpoint(address), self.hello, self.spool, answered, QUICK, tables)
         self.uplink.start()
 
     def send(self, count: int, payload_bytes: int = 100) -> list[FrameKey]:
-        keys = []
-        for _ in range(count):
-            key = FrameKey("drone", self.spool.epoch, self.spool.next_seq)
-            frame = FrameFeatures(
-                key, "front", 12345, Letterbox.fit((90, 160), 64), 0, bytes(payload_bytes)
-            )
-            assert self.spool.append(pack_device_message(frame), GO) is not None
-            self.uplink.nudge()
-            keys.append(key)
-        return keys
+        box = Letterbox.fit((90, 160), 64)
+        return [self.put(box, 0, bytes(payload_bytes)) for _ in range(count)]
+
+    def put(self, box: Letterbox, rate: int, payload: bytes) -> FrameKey:
+        """Spool a frame."""
+        key = FrameKey("drone", self.spool.epoch, self.spool.next_seq)
+        frame = FrameFeatures(key, "front", 12345, box, rate, payload)
+        assert self.spool.append(pack_device_message(frame), GO) is not None
+        self.uplink.nudge()
+        return key
 
     def all_answered(self) -> bool:
         return self.spool.stats().left == 0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sparsight.codec.parts import check_of, leb128, with_check
 from sparsight.codec.payload import CodedFrame, encode
-from sparsight.codec.reuse import MAGIC, VERSION, decode_delta, encode_delta, is_delta
+from sparsight.codec.reuse import MAGIC, VERSION, decode_delta, encode_delta
 from sparsight.codec.tables import Tables
 from sparsight.codec.zones import HALO, UNTOLD
 from sparsight.errors import PayloadError
@@ -118,12 +118,6 @@ def test_frames_that_are_not_of_a_kind_are_told_whole() -> None:
         some_frame(TABLES, (64, 96), (16, 16), 0, 0, 1, halo=1),
     ):
         assert encode_delta(other, REFERENCE, CHECK, TABLES) is None
-
-
-def test_a_delta_says_that_it_is_one() -> None:
-    assert is_delta(delta_of(REFERENCE))
-    assert not is_delta(encode(REFERENCE, TABLES, BUNDLE))
-    assert not is_delta(b"")
 
 
 def test_another_reference_is_noticed() -> None:
