@@ -12,12 +12,9 @@ on the shard alone, so one that Ray computes twice is there once. What Ray can't
 from __future__ import annotations
 
 import logging
-import os
 import pickle
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +33,6 @@ if TYPE_CHECKING:
 LOGICAL_CPUS = 0.5
 """Processors that a process of either pool asks Ray for: one of each pool share one."""
 
-_STDERR = 2
 _WAITING = 2  # shards at a process: the one in work and the next, so that it never waits for Ray
 _RETRIES = 3  # of a shard whose process died; then it is the shard that kills, and the run ends
 
@@ -111,21 +107,6 @@ def cluster_cpus() -> float:
     import ray
 
     return float(ray.cluster_resources().get("CPU", 0.0))
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Drop what C++ writes to stderr, such as Ray while it starts; Python's errors are raised."""
-    sys.stderr.flush()
-    before = os.dup(_STDERR)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, _STDERR)
-        yield
-    finally:
-        os.dup2(before, _STDERR)
-        os.close(before)
-        os.close(nowhere)
 
 
 class LookStage:

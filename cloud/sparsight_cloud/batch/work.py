@@ -1,24 +1,23 @@
-"""The part of a run that computes: a cluster, the shards through it, and someone who watches."""
+"""The part of a run that computes: the shards through a driver, and someone who watches."""
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
-from sparsight.errors import PictureError, SparsightError, UsageError
+from sparsight.errors import PictureError, UsageError
+from sparsight_cloud.batch.driver import Started, Where, drive
 from sparsight_cloud.batch.items import Shard
 from sparsight_cloud.batch.orders import Order
-from sparsight_cloud.batch.ray_flow import Job, cluster_cpus, flow, quiet
+from sparsight_cloud.batch.ray_flow import Job
 from sparsight_cloud.batch.rows import Made
 from sparsight_cloud.batch.store import Store
 from sparsight_cloud.batch.watch import Watch
-from sparsight_cloud.serving.ray_cluster import RayCluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +25,12 @@ class Wanted:
     """How rows are made.
 
     Attributes:
-        workers: Processes of each stage; None takes one for each processor.
-        address: HOST:PORT of a Ray cluster's head, or `auto`; None starts one here.
+        where: What computes.
         max_errors: The most items that may have an error; None for any number.
         retry_errors: Do shards once more that have items with an error.
     """
 
-    workers: int | None = None
-    address: str | None = None
+    where: Where = field(default_factory=Where)
     max_errors: int | None = None
     retry_errors: bool = False
 
@@ -89,53 +86,31 @@ def work(
     begin_unix_s = time.time()
     job = Job(bundle, order.settings, order.max_pixels, order.budget_cells, store.address)
     opened_unix_s: list[float] = []
+    workers = 0
     pictures = sum(len(shard.items) for shard in todo)
     earlier = sum(made.pictures for made in done.values())
     with (
         Watch(people, earlier + pictures, earlier) as watch,
-        _cluster(wanted, len(todo)) as workers,
+        closing(drive(job, todo, wanted.where, watch.died)) as driving,
     ):
         try:
-            for number, made in flow(job, todo, workers):
+            for message in driving:
+                if isinstance(message, Started):
+                    workers = message.workers
+                    continue
+                number, made = message
                 done[number] = made
                 opened_unix_s.append(made.began_unix_s)
                 watch.saw(made, sum(one.failed for one in done.values()))
                 _hold(done, wanted)
-        except SparsightError:
-            raise
-        except Exception as error:  # Ray's own, and what it carries of the stages
+        except UsageError as error:
             raise UsageError(
-                f"the run can't go on: {_cause(error)}; what is done stays in {store.uri}, and the "
-                "same command goes on from there"
+                f"the run can't go on: {error}; what is done stays in {store.uri}, and the same "
+                "command goes on from there"
             ) from error
         end_unix_s = time.time()
     first_unix_s = min(opened_unix_s, default=end_unix_s)
     return Pace(pictures, end_unix_s - first_unix_s, first_unix_s - begin_unix_s, workers)
-
-
-@contextmanager
-def _cluster(wanted: Wanted, shards: int) -> Iterator[int]:
-    """A cluster to work on, and how many processes of each stage it has room and work for."""
-    asked = min(wanted.workers or len(os.sched_getaffinity(0)), shards)
-    # One processor more than the pools ask for: Ray's own small tasks must never wait for them.
-    cluster = RayCluster(wanted.address, cpus=asked + 1, with_serve=False)
-    try:
-        with quiet():
-            cluster.connect()
-        if wanted.address is None:
-            yield asked
-        else:
-            yield min(_room(wanted.workers), shards)
-    finally:
-        cluster.disconnect()
-
-
-def _room(workers: int | None) -> int:
-    """Processes of each stage that fit: if the first took all, the second would never start."""
-    cpus = cluster_cpus()
-    if cpus < 1:
-        raise UsageError(f"the cluster has {cpus:g} processors, expected at least one")
-    return min(workers or int(cpus), int(cpus))
 
 
 def _hold(done: dict[int, Made], wanted: Wanted) -> None:
@@ -151,9 +126,3 @@ def _hold(done: dict[int, Made], wanted: Wanted) -> None:
             "`error` of the rows says why. Allow more, or try them again with --retry-errors where "
             "the files are good"
         )
-
-
-def _cause(error: Exception) -> str:
-    """The last line of what Ray says: that of the stage's own error, below its traceback."""
-    lines = str(error).strip().splitlines()
-    return (lines[-1].strip() if lines else type(error).__name__)[:500]

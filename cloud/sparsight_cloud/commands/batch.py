@@ -1,6 +1,5 @@
 """`sparsight batch`: many pictures, by many processes."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -115,9 +114,6 @@ def batch_run(
     from sparsight_cloud.batch.store import Store
     from sparsight_cloud.evaluation.judge import adjusted
 
-    # Ray reads it when it is imported; what its C++ has to say is for its own developers.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-
     # What can be wrong with the arguments comes out first, before Ray is started.
     store = Store(out)
     leave_out = None if store.local is None else str(store.local)
@@ -136,6 +132,7 @@ def batch_run(
         budget_cells=budget,
     )
 
+    from sparsight_cloud.batch.driver import Where
     from sparsight_cloud.batch.session import Extras, Screens, run_batch
     from sparsight_cloud.batch.work import Wanted
 
@@ -144,7 +141,7 @@ def batch_run(
         shipped.folder.resolve(),
         order,
         store,
-        Wanted(workers, address, max_errors, retry_errors),
+        Wanted(Where(workers, address), max_errors, retry_errors),
         Extras(coco, samples),
         Screens(Console(stderr=True), Console(), machine=as_json),
     )
