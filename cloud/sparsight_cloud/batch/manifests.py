@@ -40,7 +40,7 @@ def read_manifest(data: bytes, name: str, suffix: str, column: str | None) -> li
         elif suffix == ".parquet":
             table = pq.ParquetFile(io.BytesIO(data))
             chosen = _chosen(table.schema_arrow.names, name, column)
-            named = table.read([chosen]).column(0).to_pylist()
+            named = table.read([chosen], use_threads=False).column(0).to_pylist()
         else:
             rows = [json.loads(line) for line in data.splitlines() if line.strip()]
             if not all(isinstance(row, dict) for row in rows):

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from sparsight.detections import Detections
 from sparsight.errors import DataError
-from sparsight_cloud.batch.rows import Made, name_of
+from sparsight_cloud.batch.rows import Made, name_of, read_parquet
 from sparsight_cloud.batch.store import Store, one_line
 
 
@@ -63,7 +62,7 @@ def read_rows(store: Store, shards: Sequence[int]) -> Iterator[dict[str, Any]]:
         name = name_of(shard)
         try:
             with store.open(name) as file:
-                rows = pq.read_table(file).to_pylist()
+                rows = read_parquet(file).to_pylist()
         except (OSError, ValueError) as error:
             raise DataError(
                 f"{store.place(name)}: can't be read ({one_line(error)}); remove it and start "

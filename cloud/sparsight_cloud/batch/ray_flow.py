@@ -1,20 +1,26 @@
-"""The stages on Ray Data: shards through two pools of processes, a few of them under way at a time.
+"""The parts on Ray Data: shards through pools of processes, a few of them under way at a time.
 
-    shards ─> [Look, Look, ...] ─ a shard's cells, as one value ─> [Deep, Deep, ...] ─> OUT/rows
-                one thread each                                       one thread each
+    shards ─> [read, look, deep], [read, look, deep], ... ─> OUT/rows      on processors alone
 
-Both pools have as many processes as there are processors, so that whichever stage is behind gets
-the machine: Ray Data stops feeding the first when the second can't follow. A shard is one row of
-Ray's, which nothing splits or joins. Whoever computes a shard writes it, under a name that depends
-on the shard alone, so one that Ray computes twice is there once. What Ray can't save is raised.
+    shards ─> [read], ... ─ 4 MB a picture ─> [look], ... ─ 1 MB ─> [deep], ... ─> OUT/rows
+              processors                      part of a GPU         part of a GPU
+
+A part that has no GPU shares its processes with its neighbour: on processors alone nothing is
+gained by handing maps from one process to another. Each process computes in one thread. Between
+pools, Ray Data feeds the first no faster than the last can follow. A shard is one row of Ray's,
+which nothing splits or joins. Whoever computes a shard writes it, under a name that depends on the
+shard alone, so one that Ray computes twice is there once. What Ray can't save is raised.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import pickle
+import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,15 +30,16 @@ import pyarrow as pa
 from sparsight.errors import UsageError
 from sparsight.settings import DetectSettings
 from sparsight_cloud.batch.items import Shard
-from sparsight_cloud.batch.rows import Made, as_parquet, name_of
+from sparsight_cloud.batch.rows import Made, Row, as_parquet, name_of
 from sparsight_cloud.batch.store import Store
 
-if TYPE_CHECKING:
-    from sparsight_cloud.batch.stages import Deep, Look
+if TYPE_CHECKING:  # torch comes with it, and who drives Ray does without
+    from sparsight_cloud.batch.stages import Deep, Look, Passes, Read
 
-LOGICAL_CPUS = 0.5
-"""Processors that a process of either pool asks Ray for: one of each pool share one."""
+READ, LOOK, DEEP = "read", "look", "deep"
 
+_COLUMN = "value"
+_STDERR = 2
 _WAITING = 2  # shards at a process: the one in work and the next, so that it never waits for Ray
 _RETRIES = 3  # of a shard whose process died; then it is the shard that kills, and the run ends
 
@@ -43,6 +50,7 @@ class Job:
 
     Attributes:
         bundle: Folder of the bundle.
+        classes: Names of its labels.
         settings: How the detector is run.
         max_pixels: The most pixels a picture may have.
         budget_cells: Kept cells in one pass at most.
@@ -50,26 +58,70 @@ class Job:
     """
 
     bundle: Path
+    classes: tuple[str, ...]
     settings: DetectSettings
     max_pixels: int
     budget_cells: int
     out: str
 
 
-def flow(job: Job, shards: Sequence[Shard], workers: int) -> Iterator[tuple[int, Made]]:
+@dataclass(frozen=True, slots=True)
+class Gpus:
+    """Which share of a GPU a process has; none without.
+
+    Attributes:
+        look: One that runs the stem.
+        deep: One that runs trunk and head.
+    """
+
+    look: float = 0.0
+    deep: float = 0.0
+
+    @property
+    def of_a_set(self) -> float:
+        """What one process of each takes."""
+        return self.look + self.deep
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Processes that do the same.
+
+    Attributes:
+        parts: One after the other.
+        gpus: Share of a GPU that each has.
+    """
+
+    parts: tuple[str, ...]
+    gpus: float
+
+
+def pools_of(gpus: Gpus) -> list[Pool]:
+    """Pools in the order in which shards go through them."""
+    pools = [Pool((READ,), 0.0)]
+    for part, share in ((LOOK, gpus.look), (DEEP, gpus.deep)):
+        if share or pools[-1].gpus:
+            pools.append(Pool((part,), share))
+        else:
+            pools[-1] = Pool((*pools[-1].parts, part), 0.0)
+    return pools
+
+
+def flow(job: Job, shards: Sequence[Shard], workers: int, gpus: Gpus) -> Iterator[tuple[int, Made]]:
     """Do some shards on the cluster that this process is connected to.
 
     Args:
         job: What is to be done with them.
         shards: At least one.
         workers: Processes of each pool.
+        gpus: What they have of GPUs.
 
     Yields:
         The number of each shard once it is written, and what it took.
 
     Raises:
         UsageError: A shard can't be written.
-        Exception: Ray's, of what it can't mend: a stage that can't be loaded, or dies again and
+        Exception: Ray's, of what it can't mend: a part that can't be loaded, or dies again and
             again.
     """
     import ray
@@ -79,24 +131,22 @@ def flow(job: Job, shards: Sequence[Shard], workers: int) -> Iterator[tuple[int,
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    rows = [{"shard": pickle.dumps(shard)} for shard in shards]
-
-    def pool() -> ActorPoolStrategy:
-        return ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=_WAITING)
-
+    rows = [{_COLUMN: pickle.dumps((shard, None, shard.items))} for shard in shards]
     done: ray.data.Dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
-    for stage in (LookStage, DeepStage):
+    pools = pools_of(gpus)
+    for pool in pools:
         done = done.map_batches(
-            stage,
-            fn_constructor_args=(job,),
+            PoolProcess,
+            fn_constructor_args=(job, pool),
             batch_size=1,
             batch_format="pyarrow",
-            compute=pool(),
-            num_cpus=LOGICAL_CPUS,
+            compute=ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=_WAITING),
+            num_cpus=1 / len(pools),  # one of each pool share a processor
+            num_gpus=pool.gpus or None,
             max_task_retries=_RETRIES,
         )
     for row in done.iter_rows():
-        made = pickle.loads(row["made"])
+        made = pickle.loads(row[_COLUMN])
         if isinstance(made, UsageError):
             raise made
         yield made
@@ -109,33 +159,52 @@ def cluster_cpus() -> float:
     return float(ray.cluster_resources().get("CPU", 0.0))
 
 
-class LookStage:
-    """`Look` in a process of Ray's."""
+def cluster_gpus() -> float:
+    """Its GPUs."""
+    import ray
 
-    def __init__(self, job: Job) -> None:
-        """Load it."""
-        self._look = _looking(job)
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """Look at a shard's pictures."""
-        shard: Shard = pickle.loads(_only(batch, "shard"))
-        began_unix_s = time.time()
-        looked = list(self._look.run(shard.items))
-        return _table(looked=pickle.dumps((shard, began_unix_s, looked)))
+    return float(ray.cluster_resources().get("GPU", 0.0))
 
 
-class DeepStage:
-    """`Deep` in a process of Ray's."""
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Drop what C++ writes to stderr, such as Ray while it starts; Python's errors are raised."""
+    sys.stderr.flush()
+    before = os.dup(_STDERR)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, _STDERR)
+        yield
+    finally:
+        os.dup2(before, _STDERR)
+        os.close(before)
+        os.close(nowhere)
 
-    def __init__(self, job: Job) -> None:
-        """Load it."""
-        self._deep = _deepening(job)
+
+class PoolProcess:
+    """What one of Ray's processes does with shards."""
+
+    def __init__(self, job: Job, pool: Pool) -> None:
+        """Load what its parts need."""
+        _one_thread()
+        self._job = job
+        self._parts = [_loaded(part, job, pool.gpus > 0) for part in pool.parts]
+        self._writes = pool.parts[-1] == DEEP
         self._store = Store(job.out)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Find a shard's objects and write its rows."""
-        shard, began_unix_s, looked = pickle.loads(_only(batch, "looked"))
-        rows, passes = self._deep.run(looked)
+        """Do its parts of a shard; behind the last of all parts, write its rows."""
+        shard, began_unix_s, value = pickle.loads(_only(batch))
+        began_unix_s = began_unix_s or time.time()
+        for part in self._parts:
+            value = part.run(value)
+        if self._writes:
+            return _row(self._written(shard, began_unix_s, *value))
+        return _row((shard, began_unix_s, list(value)))
+
+    def _written(
+        self, shard: Shard, began_unix_s: float, rows: Sequence[Row], passes: Passes
+    ) -> tuple[int, Made] | UsageError:
         made = Made(
             pictures=len(rows),
             failed=sum(row.error is not None for row in rows),
@@ -144,26 +213,23 @@ class DeepStage:
             computed_cells=passes.computed_cells,
             began_unix_s=began_unix_s,
         )
-        data = as_parquet(shard.first, shard.items, rows, self._deep.classes, made)
+        data = as_parquet(shard.first, shard.items, rows, self._job.classes, made)
         try:
             self._store.write(name_of(shard.number), data)
         except UsageError as error:  # as a value: Ray would wrap it in pages of its own
-            return _table(made=pickle.dumps(error))
-        return _table(made=pickle.dumps((shard.number, made)))
+            return error
+        return shard.number, made
 
 
-def _looking(job: Job) -> Look:
-    from sparsight_cloud.batch.stages import Look
+def _loaded(part: str, job: Job, on_gpu: bool) -> Read | Look | Deep:
+    from sparsight_cloud.batch.stages import Deep, Look, Read
 
-    _one_thread()
-    return Look(job.bundle, job.settings, job.max_pixels)
-
-
-def _deepening(job: Job) -> Deep:
-    from sparsight_cloud.batch.stages import Deep
-
-    _one_thread()
-    return Deep(job.bundle, job.settings, job.budget_cells)
+    device = "cuda" if on_gpu else "cpu"
+    if part == READ:
+        return Read(job.settings.long_side_px, job.max_pixels)
+    if part == LOOK:
+        return Look(job.bundle, job.settings, device)
+    return Deep(job.bundle, job.settings, job.budget_cells, device)
 
 
 def _one_thread() -> None:
@@ -175,10 +241,9 @@ def _one_thread() -> None:
     cv2.setNumThreads(1)
 
 
-def _only(batch: pa.Table, column: str) -> memoryview:
-    return memoryview(batch.column(column)[0].as_buffer())
+def _only(batch: pa.Table) -> memoryview:
+    return memoryview(batch.column(_COLUMN)[0].as_buffer())
 
 
-def _table(**value: bytes) -> pa.Table:
-    ((name, data),) = value.items()
-    return pa.table({name: pa.array([data], pa.large_binary())})
+def _row(value: object) -> pa.Table:
+    return pa.table({_COLUMN: pa.array([pickle.dumps(value)], pa.large_binary())})

@@ -1,23 +1,24 @@
-"""The two stages of the work, as plain functions of a process; knows nothing of Ray.
+"""The three parts of the work, as plain functions of a process; knows nothing of Ray.
 
-    items ─ read ─ letterbox ─ device half ─ slicer ─ rows of the kept cells ─> Looked      `Look`
+    items ─ read ─ letterbox ─> Boxed                                                       `Read`
+    Boxed ─ device half ─ slicer ─ rows of the kept cells ─> Looked                         `Look`
     Looked of a shard ─ packed to a budget of cells ─ trunk, neck, head ─ merge ─> rows     `Deep`
 
-Between the stages goes what a device would keep: the cells of the patches and their P3, a megabyte
-a picture. The deep part computes kept cells of many pictures as rows of one matrix, so a batch is
-filled to its budget by pictures of any size without padding one to another.
+Behind the second goes on what a device would keep: the cells of the patches and their P3, a
+megabyte a picture. The deep part computes kept cells of many pictures as rows of one matrix, so a
+batch is filled to its budget by pictures of any size without padding one to another.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, UInt8
 
 from sparsight.bundle import EDGE
 from sparsight.detections import Detections
@@ -36,8 +37,25 @@ from sparsight_cloud.batch.rows import Row
 
 
 @dataclass(frozen=True, slots=True)
+class Boxed:
+    """A picture as the network sees it.
+
+    Attributes:
+        letterbox: How it lies there.
+        image: RGB, sides multiples of 32.
+        read_ms: Time of opening and decoding, in milliseconds.
+        box_ms: Of the letterbox.
+    """
+
+    letterbox: Letterbox
+    image: UInt8[np.ndarray, "h w 3"]
+    read_ms: float
+    box_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Looked:
-    """A picture after the first stage.
+    """A picture after the device half.
 
     Attributes:
         letterbox: How it lay in the network's input.
@@ -45,7 +63,7 @@ class Looked:
         marks: Cells that are worth the head.
         p3: P3 of the kept cells, row by row of the map.
         read_ms: Time of opening and decoding, in milliseconds.
-        look_ms: Of the rest.
+        look_ms: Of letterbox, device half and slicer.
     """
 
     letterbox: Letterbox
@@ -58,7 +76,7 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A picture that the first stage has nothing of.
+    """A picture that has no answer.
 
     Attributes:
         why: In one line.
@@ -84,31 +102,23 @@ class Passes:
     computed_cells: int = 0
 
 
-class Look:
-    """The first stage; owns the device half."""
+class Read:
+    """The first part: pictures from wherever they lie."""
 
-    def __init__(self, bundle: Path, settings: DetectSettings, max_pixels: int) -> None:
-        """Load the bundle.
+    def __init__(self, long_side_px: int, max_pixels: int) -> None:
+        """Pictures for a network.
 
         Args:
-            bundle: Its folder.
-            settings: How the detector is run.
+            long_side_px: Long side of its input.
             max_pixels: The most pixels a picture may have.
-
-        Raises:
-            BundleError: It can't be loaded.
         """
-        detector = Detector.from_bundle(bundle)
-        self._network = detector.network
-        graph = None if detector.codec is None else bundle / EDGE
-        self._half = DeviceHalf(detector.codec, graph)
-        self._settings, self._max_pixels = settings, max_pixels
+        self._long_side_px, self._max_pixels = long_side_px, max_pixels
 
-    def run(self, items: Sequence[Item]) -> Iterator[Looked | Lost]:
-        """Look at some items, one after the other."""
+    def run(self, items: Sequence[Item]) -> Iterator[Boxed | Lost]:
+        """Read some items, one after the other."""
         begin_s = time.perf_counter()
         for read in read_items(items, self._max_pixels):
-            read_ms = (time.perf_counter() - begin_s) * 1e3
+            read_ms = _ms_since(begin_s)
             yield (
                 Lost(str(read), read_ms)
                 if isinstance(read, PictureError)
@@ -116,54 +126,87 @@ class Look:
             )
             begin_s = time.perf_counter()
 
-    def _try(self, frame: Frame, read_ms: float) -> Looked | Lost:
+    def _try(self, frame: Frame, read_ms: float) -> Boxed | Lost:
+        begin_s = time.perf_counter()
         try:
-            return self._look(frame, read_ms)
+            box = Letterbox.fit((frame.shape[0], frame.shape[1]), self._long_side_px)
+            return Boxed(box, letterbox(frame, box), read_ms, _ms_since(begin_s))
         except Exception as error:  # one picture's trouble is not the others'
             return Lost(_said(error), read_ms)
 
+
+class Look:
+    """The second part; owns the device half."""
+
+    def __init__(self, bundle: Path, settings: DetectSettings, device: str = "cpu") -> None:
+        """Load the bundle.
+
+        Args:
+            bundle: Its folder.
+            settings: How the detector is run.
+            device: Torch's name of what computes.
+
+        Raises:
+            BundleError: It can't be loaded.
+        """
+        detector = Detector.from_bundle(bundle)
+        self._network = detector.network.to(device)
+        self._half = DeviceHalf(detector.codec, None if detector.codec is None else bundle / EDGE)
+        self._settings = settings
+
+    def run(self, boxed: Iterable[Boxed | Lost]) -> Iterator[Looked | Lost]:
+        """Look at some pictures, one after the other."""
+        for one in boxed:
+            yield one if isinstance(one, Lost) else self._try(one)
+
+    def _try(self, one: Boxed) -> Looked | Lost:
+        try:
+            return self._look(one)
+        except Exception as error:  # as above
+            return Lost(_said(error), one.read_ms)
+
     @torch.inference_mode()
-    def _look(self, frame: Frame, read_ms: float) -> Looked:
+    def _look(self, one: Boxed) -> Looked:
         begin_s = time.perf_counter()
         s = self._settings
-        box = Letterbox.fit((frame.shape[0], frame.shape[1]), s.long_side_px)
-        look = self._half.look(self._network, letterbox(frame, box), None)
+        look = self._half.look(self._network, one.image, None)
         patches = slice_heat(look.heat, s.slicer)
         marks = look.heat >= (s.mark if s.sparse_head else 0.0)
         assert look.p3 is not None
-        kept = torch.from_numpy(Kept(patches, marks).area())
-        p3 = look.p3[0].permute(1, 2, 0)[kept].numpy()
-        return Looked(box, patches, marks, p3, read_ms, (time.perf_counter() - begin_s) * 1e3)
+        kept = torch.from_numpy(Kept(patches, marks).area()).to(look.p3.device)
+        p3 = look.p3[0].permute(1, 2, 0)[kept].cpu().numpy()
+        look_ms = one.box_ms + _ms_since(begin_s)
+        return Looked(one.letterbox, patches, marks, p3, one.read_ms, look_ms)
 
 
 class Deep:
-    """The second stage; owns the deep part."""
+    """The third part; owns what is behind P3."""
 
-    def __init__(self, bundle: Path, settings: DetectSettings, budget_cells: int) -> None:
+    def __init__(
+        self, bundle: Path, settings: DetectSettings, budget_cells: int, device: str = "cpu"
+    ) -> None:
         """Load the bundle.
 
         Args:
             bundle: Its folder.
             settings: How the detector is run.
             budget_cells: Kept cells in one pass at most; a picture with more goes alone.
+            device: Torch's name of what computes.
 
         Raises:
             BundleError: It can't be loaded.
         """
         self._detector = Detector.from_bundle(bundle)
+        self._detector.network.to(device)
         self._settings, self._budget_cells = settings, budget_cells
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the labels."""
-        return self._detector.classes
-
-    def run(self, looked: Sequence[Looked | Lost]) -> tuple[list[Row], Passes]:
+    def run(self, pictures: Iterable[Looked | Lost]) -> tuple[list[Row], Passes]:
         """Find the objects of a shard's pictures.
 
         Returns:
             A row a picture, in order, and what it took.
         """
+        looked = list(pictures)
         rows: list[Row | None] = [
             _lost(one.why, one.read_ms) if isinstance(one, Lost) else None for one in looked
         ]
@@ -196,13 +239,14 @@ class Deep:
         begin_s = time.perf_counter()
         kept = [Kept(one.patches, one.marks) for one in some]
         split = SplitPass(self._detector.network, self._detector.cost, kept)
-        p3 = torch.from_numpy(np.concatenate([one.p3 for one in some]))[:, :, None, None]
+        p3 = torch.from_numpy(np.concatenate([one.p3 for one in some]))
+        p3 = p3.to(self._detector.device)[:, :, None, None]
         answers = split.head(split.trunk(p3))
         found = [
             merge(a.logits, a.distances, a.centres_xy, one.letterbox, self._settings)
             for a, one in zip(answers, some, strict=True)
         ]
-        ms = (time.perf_counter() - begin_s) * 1e3
+        ms = _ms_since(begin_s)
         cells = max(1, len(p3))
         return [
             Row(
@@ -247,6 +291,10 @@ def packed(cells: Sequence[int | None], budget: int) -> list[list[int]]:
 
 def _lost(why: str, read_ms: float) -> Row:
     return Row(None, Detections.empty(), 0, 0.0, read_ms, 0.0, 0.0, why)
+
+
+def _ms_since(begin_s: float) -> float:
+    return (time.perf_counter() - begin_s) * 1e3
 
 
 def _said(error: Exception) -> str:

@@ -105,7 +105,7 @@ def _lines(s: dict[str, Any]) -> list[tuple[str, str]]:
             (
                 "speed",
                 f"{now['pictures_per_s']} pictures/s: {now['pictures']} in {now['seconds']} s by "
-                f"{now['workers']} processes a stage, after {now['start_s']} s of starting",
+                f"{now['workers']} processes, after {now['start_s']} s of starting",
             )
         )
     return lines

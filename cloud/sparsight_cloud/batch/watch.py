@@ -68,14 +68,6 @@ class Watch:
                 f"{self._done} of {self._total} pictures, {per_s:.1f}/s, {_time(left_s)} left{bad}"
             )
 
-    def died(self, how: str) -> None:
-        """Ray crashed and is started again.
-
-        Args:
-            how: In a line.
-        """
-        self._say(f"Ray's driver died ({how}); another one goes on")
-
     def _say(self, line: str) -> None:
         self._people.print(line, markup=False, highlight=False, soft_wrap=True)
 

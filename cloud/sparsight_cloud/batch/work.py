@@ -1,23 +1,24 @@
-"""The part of a run that computes: the shards through a driver, and someone who watches."""
+"""The part of a run that computes: a cluster, the shards through it, and someone who watches."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
-from sparsight.errors import PictureError, UsageError
-from sparsight_cloud.batch.driver import Started, Where, drive
+from sparsight.errors import PictureError, SparsightError, UsageError
 from sparsight_cloud.batch.items import Shard
 from sparsight_cloud.batch.orders import Order
-from sparsight_cloud.batch.ray_flow import Job
+from sparsight_cloud.batch.ray_flow import Gpus, Job, cluster_cpus, cluster_gpus, flow, quiet
 from sparsight_cloud.batch.rows import Made
 from sparsight_cloud.batch.store import Store
 from sparsight_cloud.batch.watch import Watch
+from sparsight_cloud.serving.ray_cluster import RayCluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +26,16 @@ class Wanted:
     """How rows are made.
 
     Attributes:
-        where: What computes.
+        workers: Processes of each pool at most; None takes one for each processor.
+        address: HOST:PORT of a Ray cluster's head, or `auto`; None starts one here.
+        gpus: What the processes have of GPUs.
         max_errors: The most items that may have an error; None for any number.
         retry_errors: Do shards once more that have items with an error.
     """
 
-    where: Where = field(default_factory=Where)
+    workers: int | None = None
+    address: str | None = None
+    gpus: Gpus = field(default_factory=Gpus)
     max_errors: int | None = None
     retry_errors: bool = False
 
@@ -44,7 +49,7 @@ class Pace:
         seconds: From the opening of the first picture to the last row; the start of processes and
             the loading of models lie before.
         start_s: From the beginning to the opening of the first picture.
-        workers: Processes of each stage.
+        workers: Processes of each pool.
     """
 
     pictures: int
@@ -84,33 +89,69 @@ def work(
     """
     _hold(done, wanted)
     begin_unix_s = time.time()
-    job = Job(bundle, order.settings, order.max_pixels, order.budget_cells, store.address)
+    job = Job(
+        bundle=bundle,
+        classes=order.classes,
+        settings=order.settings,
+        max_pixels=order.max_pixels,
+        budget_cells=order.budget_cells,
+        out=store.address,
+    )
     opened_unix_s: list[float] = []
-    workers = 0
     pictures = sum(len(shard.items) for shard in todo)
     earlier = sum(made.pictures for made in done.values())
     with (
         Watch(people, earlier + pictures, earlier) as watch,
-        closing(drive(job, todo, wanted.where, watch.died)) as driving,
+        _cluster(wanted, len(todo)) as workers,
     ):
         try:
-            for message in driving:
-                if isinstance(message, Started):
-                    workers = message.workers
-                    continue
-                number, made = message
+            for number, made in flow(job, todo, workers, wanted.gpus):
                 done[number] = made
                 opened_unix_s.append(made.began_unix_s)
                 watch.saw(made, sum(one.failed for one in done.values()))
                 _hold(done, wanted)
-        except UsageError as error:
+        except SparsightError:
+            raise
+        except Exception as error:  # Ray's own, and what it carries of the stages
             raise UsageError(
-                f"the run can't go on: {error}; what is done stays in {store.uri}, and the same "
-                "command goes on from there"
+                f"the run can't go on: {_cause(error)}; what is done stays in {store.uri}, and the "
+                "same command goes on from there"
             ) from error
         end_unix_s = time.time()
     first_unix_s = min(opened_unix_s, default=end_unix_s)
     return Pace(pictures, end_unix_s - first_unix_s, first_unix_s - begin_unix_s, workers)
+
+
+@contextmanager
+def _cluster(wanted: Wanted, shards: int) -> Iterator[int]:
+    """A cluster to work on, and how many processes of each pool it has room and work for."""
+    here = wanted.workers or len(os.sched_getaffinity(0))
+    # One processor more than the pools ask for: Ray's own small tasks must never wait for them.
+    cluster = RayCluster(wanted.address, cpus=here + 1, with_serve=False)
+    try:
+        with quiet():
+            cluster.connect()
+        most = wanted.workers if wanted.address else here
+        yield min(_room(most, wanted.gpus), shards)
+    finally:
+        cluster.disconnect()
+
+
+def _room(workers: int | None, gpus: Gpus) -> int:
+    """Processes of each pool that fit: if the first took all, the others would never start."""
+    cpus = int(cluster_cpus())
+    if cpus < 1:
+        raise UsageError(f"the cluster has {cpus} processors, expected at least one")
+    fit = min(workers or cpus, cpus)
+    if not gpus.of_a_set:
+        return fit
+    sets = int(cluster_gpus() / gpus.of_a_set + 1e-6)
+    if sets < 1:
+        raise UsageError(
+            f"--look-gpus and --deep-gpus ask for {gpus.of_a_set:g} GPUs, the cluster has "
+            f"{cluster_gpus():g}; give smaller shares, or leave them out"
+        )
+    return min(fit, sets)
 
 
 def _hold(done: dict[int, Made], wanted: Wanted) -> None:
@@ -126,3 +167,9 @@ def _hold(done: dict[int, Made], wanted: Wanted) -> None:
             "`error` of the rows says why. Allow more, or try them again with --retry-errors where "
             "the files are good"
         )
+
+
+def _cause(error: Exception) -> str:
+    """The last line of what Ray says: that of the stage's own error, below its traceback."""
+    lines = str(error).strip().splitlines()
+    return (lines[-1].strip() if lines else type(error).__name__)[:500]

@@ -1,5 +1,6 @@
 """`sparsight batch`: many pictures, by many processes."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -66,8 +67,14 @@ def batch_run(
     ] = False,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, max=4096, help="Processes of each stage; one a processor without."),
+        typer.Option(min=1, max=4096, help="Processes of each pool; one a processor without."),
     ] = None,
+    look_gpus: Annotated[
+        float, typer.Option(min=0, help="Share of a GPU for each process that runs the stem.")
+    ] = 0.0,
+    deep_gpus: Annotated[
+        float, typer.Option(min=0, help="Share of a GPU for each that runs trunk and head.")
+    ] = 0.0,
     address: Annotated[
         str | None,
         typer.Option(
@@ -77,7 +84,7 @@ def batch_run(
     ] = None,
     shard: Annotated[
         int, typer.Option(min=1, max=4096, help="Pictures that are done and written together.")
-    ] = 16,
+    ] = 8,
     budget: Annotated[
         int,
         typer.Option(min=1, help="Cells of patches in one pass through the deep part at most."),
@@ -114,6 +121,9 @@ def batch_run(
     from sparsight_cloud.batch.store import Store
     from sparsight_cloud.evaluation.judge import adjusted
 
+    # Ray reads it when it is imported; what its C++ has to say is for its own developers.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+
     # What can be wrong with the arguments comes out first, before Ray is started.
     store = Store(out)
     leave_out = None if store.local is None else str(store.local)
@@ -132,7 +142,7 @@ def batch_run(
         budget_cells=budget,
     )
 
-    from sparsight_cloud.batch.driver import Where
+    from sparsight_cloud.batch.ray_flow import Gpus
     from sparsight_cloud.batch.session import Extras, Screens, run_batch
     from sparsight_cloud.batch.work import Wanted
 
@@ -141,7 +151,7 @@ def batch_run(
         shipped.folder.resolve(),
         order,
         store,
-        Wanted(Where(workers, address), max_errors, retry_errors),
+        Wanted(workers, address, Gpus(look_gpus, deep_gpus), max_errors, retry_errors),
         Extras(coco, samples),
         Screens(Console(stderr=True), Console(), machine=as_json),
     )

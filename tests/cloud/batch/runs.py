@@ -15,7 +15,7 @@ from sparsight.bundle import open_bundle
 from sparsight.pictures import MAX_PIXELS
 from sparsight_cloud.batch.items import shards_of
 from sparsight_cloud.batch.sources import Taking, find_items
-from sparsight_cloud.batch.stages import Deep, Look
+from sparsight_cloud.batch.stages import Deep, Look, Read
 
 CONF = 0.3
 PROGRAM = [sys.executable, "-c", "from sparsight.cli import main; main()", "batch", "run"]
@@ -37,10 +37,11 @@ def expected(flight: Path, bundle: Path, shard: int, budget: int = 16_000) -> li
     from dataclasses import replace
 
     settings = replace(open_bundle(bundle).manifest.detect_settings(), score_min=CONF)
-    look, deep = Look(bundle, settings, MAX_PIXELS), Deep(bundle, settings, budget)
+    read = Read(settings.long_side_px, MAX_PIXELS)
+    look, deep = Look(bundle, settings), Deep(bundle, settings, budget)
     rows = []
     for one in shards_of(find_items([str(flight)], Taking()), shard):
-        made, _ = deep.run(list(look.run(one.items)))
+        made, _ = deep.run(look.run(read.run(one.items)))
         for i, (item, row) in enumerate(zip(one.items, made, strict=True), one.first):
             found = row.found
             rows.append(

@@ -15,6 +15,9 @@ from sparsight_cloud.serving.ray_cluster import RayCluster
 from .runs import CONF, expected, finish, rows_of, write_flight
 from .runs import start as start_program
 
+# Ray Data 2.60 sets options of its own that it calls deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:.* is deprecated:DeprecationWarning")
+
 N = 25
 
 
@@ -59,7 +62,7 @@ def test_a_run_and_every_way_to_go_on_with_it(
         said = capsys.readouterr()
         return code, json.loads(said.out) if said.out else None, said.err
 
-    few = ("--shard", "4", "--workers", "1", "--address", address)
+    few = ("--shard", "4", "--workers", "1")
     # Too many errors end it; what is done stays, and the next start knows of them.
     code, summary, said = start(*few, "--max-errors", "1")
     assert (code, summary) == (4, None)

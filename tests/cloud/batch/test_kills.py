@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.cloud.serving.processes import descendants, is_running, name_of
+from tests.cloud.serving.processes import descendants, name_of
 
 from sparsight_cloud.serving.ray_cluster import RayCluster
 
@@ -20,6 +20,7 @@ SHARD = 2
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
+    """One cluster for all starts, each of which is a job of its own there."""
     cluster = RayCluster(cpus=3, with_serve=False)
     cluster.connect()
     import ray
@@ -40,12 +41,6 @@ def wait_for(out: Path, n: int, deadline_s: float = 200.0) -> None:
         time.sleep(0.002)
 
 
-def driver_of(pid: int) -> int:
-    """The program's only child of its own that runs Python."""
-    (driver,) = [one for one in descendants(pid) if "spawn_main" in name_of(one)]
-    return driver
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_killed_and_started_again(tmp_path: Path, split_bundle: Path, address: str) -> None:
@@ -57,30 +52,22 @@ def test_killed_and_started_again(tmp_path: Path, split_bundle: Path, address: s
         try:
             wait_for(out, shards(out) + 3)
             time.sleep(dice.uniform(0.0, 0.05))
-            driver = driver_of(process.pid)
         finally:
             process.kill()
             process.communicate()
-        for _ in range(100):
-            time.sleep(0.05)
-            if not is_running(driver):
-                break
-        assert not is_running(driver), "it outlives the program"
     there = len(rows_of(out))
-    assert there < N - 6 * SHARD, "the machine is too fast: too little is left to go on with"
+    assert there < N, "the machine is too fast: nothing was left to go on with"
 
-    # This time the program lives, and what works for it dies: a stage, then Ray's driver.
     process = start(flight, split_bundle, out, *how)
     try:
-        wait_for(out, there // SHARD + 2)
-        os.kill(next(p for p in descendants() if "DeepStage" in name_of(p)), signal.SIGKILL)
-        wait_for(out, there // SHARD + 4)
-        os.kill(driver_of(process.pid), signal.SIGABRT)
+        # One of the processes that compute dies, too.
+        wait_for(out, there // SHARD + 1)
+        computing = [pid for pid in descendants() if "PoolProcess" in name_of(pid)]
+        os.kill(computing[-1], signal.SIGKILL)
         code, summary, said = finish(process)
     finally:
         process.kill()
     assert code == 4, said
-    assert "Ray's driver died (SIGABRT); another one goes on" in said
     assert summary["pictures"] + summary["failed"] == N
     assert summary["earlier"] >= there
     assert rows_of(out) == expected(flight, split_bundle, shard=SHARD)

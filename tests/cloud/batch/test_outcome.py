@@ -1,6 +1,7 @@
 """Rows to sums, COCO and samples: what is written is read back."""
 
 import json
+import threading
 from dataclasses import replace
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -19,7 +20,7 @@ from sparsight_cloud.batch.coco import write_coco
 from sparsight_cloud.batch.items import Item, shards_of
 from sparsight_cloud.batch.orders import Order
 from sparsight_cloud.batch.outcome import Totals, objects_of, packing, read_rows
-from sparsight_cloud.batch.rows import SCHEMA, Made, Row, as_parquet, made_of, name_of
+from sparsight_cloud.batch.rows import SCHEMA, Made, Row, as_parquet, made_of, name_of, read_parquet
 from sparsight_cloud.batch.samples import spread, write_samples
 from sparsight_cloud.batch.store import Store
 from sparsight_cloud.batch.summary import as_json, show
@@ -55,6 +56,26 @@ def store(tmp_path: Path, items: list[Item]) -> Store:
         assert made_of(BytesIO(data)) == made
         store.write(name_of(shard.number), data)
     return store
+
+
+class Watched(BytesIO):
+    """A file that knows which threads read it."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.threads: set[int] = set()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.threads.add(threading.get_ident())
+        return super().read(size)
+
+
+def test_no_thread_of_arrows_has_a_file_when_the_program_ends(store: Store) -> None:
+    """One that has aborts the program, now and then."""
+    with store.open(name_of(0)) as file:
+        data = Watched(file.read())
+    assert read_parquet(data).num_rows == 2
+    assert data.threads == {threading.get_ident()}
 
 
 def test_rows_come_back_in_order(store: Store, items: list[Item], tmp_path: Path) -> None:

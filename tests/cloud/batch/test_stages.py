@@ -1,4 +1,4 @@
-"""Both stages against the detector that does all in one call."""
+"""The parts against the detector that does all in one call."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,8 +18,9 @@ from sparsight.settings import DetectSettings, ModelSettings
 from sparsight.slicer import SlicerSettings
 from sparsight_cloud.batch.items import Item
 from sparsight_cloud.batch.rows import Row
-from sparsight_cloud.batch.stages import Deep, Look, Looked, Lost, packed
+from sparsight_cloud.batch.stages import Deep, Look, Looked, Lost, Read, packed
 
+READ = Read(DETECT.long_side_px, MAX_PIXELS)
 SIZES = [(144, 256), (256, 144), (90, 120), (200, 256), (144, 256)]
 
 
@@ -40,7 +41,7 @@ def items(tmp_path_factory: pytest.TempPathFactory) -> list[Item]:
 
 @pytest.fixture(scope="module")
 def looked(items: list[Item], split_bundle: Path) -> list[Looked | Lost]:
-    return list(Look(split_bundle, DETECT, MAX_PIXELS).run(items))
+    return list(Look(split_bundle, DETECT).run(READ.run(items)))
 
 
 @pytest.mark.parametrize("budget", [1, 700, 10**6])
@@ -94,14 +95,17 @@ def test_a_picture_that_breaks_the_deep_part_fails_alone(
             np.testing.assert_allclose(row.found.scores, want[i].found.scores, atol=1e-4)
 
 
-def test_what_breaks_the_first_stage_is_an_error_of_its_picture(
+def test_what_breaks_an_early_part_is_an_error_of_its_picture(
     items: list[Item], split_bundle: Path
 ) -> None:
-    look = Look(split_bundle, DETECT, MAX_PIXELS)
-    look._settings = replace(DETECT, mark=0.5)
-    object.__setattr__(look._settings, "long_side_px", 0)
-    lost = list(look.run(items[:1]))
-    assert isinstance(lost[0], Lost) and "long side" in lost[0].why
+    (lost,) = Read(0, MAX_PIXELS).run(items[:1])
+    assert isinstance(lost, Lost) and "long side" in lost.why
+    boxed = list(READ.run(items[:2]))
+    look = Look(split_bundle, DETECT)
+    object.__setattr__(boxed[0], "image", "none")
+    one, other = look.run(boxed)
+    assert isinstance(one, Lost) and one.read_ms == boxed[0].read_ms
+    assert isinstance(other, Looked)
 
 
 def test_a_backbone_that_runs_patch_by_patch_without_a_codec(
@@ -120,7 +124,8 @@ def test_a_backbone_that_runs_patch_by_patch_without_a_codec(
     use = DetectSettings(long_side_px=128, mark=0.0, slicer=slicer, score_min=0.001)
     write_bundle(tmp_path, settings, use, name="swin", card="")
     some = [item for item in items if "bad" not in item.path][:3]
-    rows, passes = Deep(tmp_path, use, 10**6).run(list(Look(tmp_path, use, MAX_PIXELS).run(some)))
+    boxed = Read(use.long_side_px, MAX_PIXELS).run(some)
+    rows, passes = Deep(tmp_path, use, 10**6).run(Look(tmp_path, use).run(boxed))
     assert passes.computed_cells > passes.kept_cells > 0
     detector = Detector.from_bundle(tmp_path)
     for item, row in zip(some, rows, strict=True):

@@ -1,0 +1,21 @@
+"""Which parts share processes."""
+
+import pytest
+
+from sparsight_cloud.batch.ray_flow import Gpus, Pool, pools_of
+
+
+@pytest.mark.parametrize(
+    ("gpus", "pools"),
+    [
+        (Gpus(), [Pool(("read", "look", "deep"), 0.0)]),
+        (Gpus(deep=0.5), [Pool(("read", "look"), 0.0), Pool(("deep",), 0.5)]),
+        (Gpus(look=1), [Pool(("read",), 0.0), Pool(("look",), 1), Pool(("deep",), 0.0)]),
+        (
+            Gpus(0.25, 0.75),
+            [Pool(("read",), 0.0), Pool(("look",), 0.25), Pool(("deep",), 0.75)],
+        ),
+    ],
+)
+def test_a_part_with_a_gpu_has_a_pool_of_its_own(gpus: Gpus, pools: list[Pool]) -> None:
+    assert pools_of(gpus) == pools
