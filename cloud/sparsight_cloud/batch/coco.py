@@ -45,9 +45,11 @@ def write_coco(
 
 
 def _image(row: dict[str, Any]) -> dict[str, Any]:
+    named = row["device"] is not None
+    key = f"{row['device']}/{row['epoch']}/{row['seq']}" if named else None
     return {
         "id": row["id"] + 1,  # some readers take 0 for none
-        "file_name": row["path"],
+        "file_name": row["path"] if key is None else key,
         "width": row["width"],
         "height": row["height"],
     } | ({} if row["frame"] is None else {"frame": row["frame"]})

@@ -40,6 +40,7 @@ class Order:
         max_pixels: The most pixels a picture may have.
         shard: Items in a shard.
         budget_cells: Kept cells in one pass through the deep part at most.
+        codings: Whose recorded payloads come instead of pictures; empty for pictures.
     """
 
     bundle_id: str
@@ -49,6 +50,7 @@ class Order:
     max_pixels: int
     shard: int
     budget_cells: int
+    codings: tuple[str, ...] = ()
 
 
 def begin(store: Store, order: Order, items: Sequence[Item]) -> bool:

@@ -5,6 +5,8 @@
     shards ─> [read], ... ─ 4 MB a picture ─> [look], ... ─ 1 MB ─> [deep], ... ─> OUT/rows
               processors                      part of a GPU         part of a GPU
 
+    records ─> [recall, deep], ... ─> OUT/rows                             payloads, no pictures
+
 A part that has no GPU shares its processes with its neighbour: on processors alone nothing is
 gained by handing maps from one process to another. Each process computes in one thread. Between
 pools, Ray Data feeds the first no faster than the last can follow. A shard is one row of Ray's,
@@ -34,9 +36,10 @@ from sparsight_cloud.batch.rows import Made, Row, as_parquet, name_of
 from sparsight_cloud.batch.store import Store
 
 if TYPE_CHECKING:  # torch comes with it, and who drives Ray does without
+    from sparsight_cloud.batch.recorded import Recall
     from sparsight_cloud.batch.stages import Deep, Look, Passes, Read
 
-READ, LOOK, DEEP = "read", "look", "deep"
+READ, LOOK, RECALL, DEEP = "read", "look", "recall", "deep"
 
 _COLUMN = "value"
 _STDERR = 2
@@ -55,6 +58,7 @@ class Job:
         max_pixels: The most pixels a picture may have.
         budget_cells: Kept cells in one pass at most.
         out: Address of the folder of results.
+        codings: Whose recorded payloads come instead of pictures; empty for pictures.
     """
 
     bundle: Path
@@ -63,6 +67,7 @@ class Job:
     max_pixels: int
     budget_cells: int
     out: str
+    codings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +101,17 @@ class Pool:
     gpus: float
 
 
-def pools_of(gpus: Gpus) -> list[Pool]:
-    """Pools in the order in which shards go through them."""
-    pools = [Pool((READ,), 0.0)]
-    for part, share in ((LOOK, gpus.look), (DEEP, gpus.deep)):
-        if share or pools[-1].gpus:
+def pools_of(gpus: Gpus, *, recorded: bool = False) -> list[Pool]:
+    """Pools in the order in which shards go through them.
+
+    Args:
+        gpus: What their processes have of GPUs.
+        recorded: Payloads come instead of pictures.
+    """
+    early = [(RECALL, gpus.look)] if recorded else [(READ, 0.0), (LOOK, gpus.look)]
+    pools: list[Pool] = []
+    for part, share in (*early, (DEEP, gpus.deep)):
+        if not pools or share or pools[-1].gpus:
             pools.append(Pool((part,), share))
         else:
             pools[-1] = Pool((*pools[-1].parts, part), 0.0)
@@ -133,7 +144,7 @@ def flow(job: Job, shards: Sequence[Shard], workers: int, gpus: Gpus) -> Iterato
     context.print_on_execution_start = False
     rows = [{_COLUMN: pickle.dumps((shard, None, shard.items))} for shard in shards]
     done: ray.data.Dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
-    pools = pools_of(gpus)
+    pools = pools_of(gpus, recorded=bool(job.codings))
     for pool in pools:
         done = done.map_batches(
             PoolProcess,
@@ -221,7 +232,8 @@ class PoolProcess:
         return shard.number, made
 
 
-def _loaded(part: str, job: Job, on_gpu: bool) -> Read | Look | Deep:
+def _loaded(part: str, job: Job, on_gpu: bool) -> Read | Look | Recall | Deep:
+    from sparsight_cloud.batch.recorded import Recall
     from sparsight_cloud.batch.stages import Deep, Look, Read
 
     device = "cuda" if on_gpu else "cpu"
@@ -229,6 +241,8 @@ def _loaded(part: str, job: Job, on_gpu: bool) -> Read | Look | Deep:
         return Read(job.settings.long_side_px, job.max_pixels)
     if part == LOOK:
         return Look(job.bundle, job.settings, device)
+    if part == RECALL:
+        return Recall(job.bundle, job.codings, device)
     return Deep(job.bundle, job.settings, job.budget_cells, device)
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparsight.detections import Detections
+from sparsight.wire import FrameKey
 from sparsight_cloud.batch.items import Item
 
 ROWS = "rows"
@@ -41,10 +42,13 @@ SCHEMA = pa.schema(
         ("look_ms", pa.float32()),
         ("deep_ms", pa.float32()),
         ("error", pa.string()),
+        ("device", pa.string()),
+        ("epoch", pa.int64()),
+        ("seq", pa.int64()),
     ]
 )
 """One item. Boxes are xyxy in pixels of the picture, best first; what an item with an error has
-not is null, its lists are empty."""
+not is null, its lists are empty. Recorded payloads have a device, an epoch and a seq."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class Row:
         look_ms: Of letterbox, device half and slicer.
         deep_ms: Its share, by kept cells, of the deep part's time.
         error: Why there is no answer, in one line; None if there is one.
+        key: Name of the frame, if a device gave it one.
     """
 
     frame_hw: tuple[int, int] | None
@@ -70,6 +75,7 @@ class Row:
     look_ms: float
     deep_ms: float
     error: str | None
+    key: FrameKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,4 +171,7 @@ def _record(number: int, item: Item, row: Row, classes: Sequence[str]) -> dict[s
         "look_ms": None if bad else row.look_ms,
         "deep_ms": None if bad else row.deep_ms,
         "error": row.error,
+        "device": row.key and row.key.device,
+        "epoch": row.key and row.key.epoch,
+        "seq": row.key and row.key.seq,
     }

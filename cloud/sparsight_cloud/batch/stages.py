@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Float32, UInt8
 
 from sparsight.bundle import EDGE
 from sparsight.detections import Detections
@@ -30,7 +30,8 @@ from sparsight.model.merge import merge
 from sparsight.model.passes import Kept, SplitPass
 from sparsight.pictures import letterbox
 from sparsight.settings import DetectSettings
-from sparsight.slicer import Patches, slice_heat
+from sparsight.slicer import slice_heat
+from sparsight.wire import FrameKey
 from sparsight_cloud.batch.items import Item
 from sparsight_cloud.batch.reading import Frame, read_items
 from sparsight_cloud.batch.rows import Row
@@ -59,19 +60,19 @@ class Looked:
 
     Attributes:
         letterbox: How it lay in the network's input.
-        patches: What the slicer kept.
-        marks: Cells that are worth the head.
+        kept: What the slicer kept, and which cells are worth the head.
         p3: P3 of the kept cells, row by row of the map.
         read_ms: Time of opening and decoding, in milliseconds.
-        look_ms: Of letterbox, device half and slicer.
+        look_ms: Of letterbox, device half and slicer; of decoding, where payloads come instead.
+        key: Name of the frame, if a device gave it one.
     """
 
     letterbox: Letterbox
-    patches: Patches
-    marks: Bool[np.ndarray, "h w"]
+    kept: Kept
     p3: Float32[np.ndarray, "n c"]
     read_ms: float
     look_ms: float
+    key: FrameKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class Read:
         """Read some items, one after the other."""
         begin_s = time.perf_counter()
         for read in read_items(items, self._max_pixels):
-            read_ms = _ms_since(begin_s)
+            read_ms = ms_since(begin_s)
             yield (
                 Lost(str(read), read_ms)
                 if isinstance(read, PictureError)
@@ -130,7 +131,7 @@ class Read:
         begin_s = time.perf_counter()
         try:
             box = Letterbox.fit((frame.shape[0], frame.shape[1]), self._long_side_px)
-            return Boxed(box, letterbox(frame, box), read_ms, _ms_since(begin_s))
+            return Boxed(box, letterbox(frame, box), read_ms, ms_since(begin_s))
         except Exception as error:  # one picture's trouble is not the others'
             return Lost(_said(error), read_ms)
 
@@ -170,13 +171,13 @@ class Look:
         begin_s = time.perf_counter()
         s = self._settings
         look = self._half.look(self._network, one.image, None)
-        patches = slice_heat(look.heat, s.slicer)
         marks = look.heat >= (s.mark if s.sparse_head else 0.0)
+        kept = Kept(slice_heat(look.heat, s.slicer), marks)
         assert look.p3 is not None
-        kept = torch.from_numpy(Kept(patches, marks).area()).to(look.p3.device)
-        p3 = look.p3[0].permute(1, 2, 0)[kept].cpu().numpy()
-        look_ms = one.box_ms + _ms_since(begin_s)
-        return Looked(one.letterbox, patches, marks, p3, one.read_ms, look_ms)
+        area = torch.from_numpy(kept.area()).to(look.p3.device)
+        p3 = look.p3[0].permute(1, 2, 0)[area].cpu().numpy()
+        look_ms = one.box_ms + ms_since(begin_s)
+        return Looked(one.letterbox, kept, p3, one.read_ms, look_ms)
 
 
 class Deep:
@@ -237,7 +238,7 @@ class Deep:
     @torch.inference_mode()
     def _pass(self, some: Sequence[Looked]) -> list[Row]:
         begin_s = time.perf_counter()
-        kept = [Kept(one.patches, one.marks) for one in some]
+        kept = [one.kept for one in some]
         split = SplitPass(self._detector.network, self._detector.cost, kept)
         p3 = torch.from_numpy(np.concatenate([one.p3 for one in some]))
         p3 = p3.to(self._detector.device)[:, :, None, None]
@@ -246,18 +247,19 @@ class Deep:
             merge(a.logits, a.distances, a.centres_xy, one.letterbox, self._settings)
             for a, one in zip(answers, some, strict=True)
         ]
-        ms = _ms_since(begin_s)
+        ms = ms_since(begin_s)
         cells = max(1, len(p3))
         return [
             Row(
                 frame_hw=one.letterbox.frame_hw,
                 found=objects,
-                patches=len(one.patches),
-                kept_area=one.patches.kept_area,
+                patches=len(one.kept.patches),
+                kept_area=one.kept.patches.kept_area,
                 read_ms=one.read_ms,
                 look_ms=one.look_ms,
                 deep_ms=ms * len(one.p3) / cells,
                 error=None,
+                key=one.key,
             )
             for one, objects in zip(some, found, strict=True)
         ]
@@ -266,7 +268,8 @@ class Deep:
         """Cells that the trunk computes for a picture: no more than it keeps, if it can do rows."""
         if self._detector.network.trunk.joined:
             return len(one.p3)
-        return len(one.patches) * one.patches.size_hw[0] * one.patches.size_hw[1]
+        patches = one.kept.patches
+        return len(patches) * patches.size_hw[0] * patches.size_hw[1]
 
 
 def packed(cells: Sequence[int | None], budget: int) -> list[list[int]]:
@@ -293,7 +296,8 @@ def _lost(why: str, read_ms: float) -> Row:
     return Row(None, Detections.empty(), 0, 0.0, read_ms, 0.0, 0.0, why)
 
 
-def _ms_since(begin_s: float) -> float:
+def ms_since(begin_s: float) -> float:
+    """Milliseconds since `time.perf_counter` gave a value."""
     return (time.perf_counter() - begin_s) * 1e3
 
 

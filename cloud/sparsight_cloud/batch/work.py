@@ -96,6 +96,7 @@ def work(
         max_pixels=order.max_pixels,
         budget_cells=order.budget_cells,
         out=store.address,
+        codings=order.codings,
     )
     opened_unix_s: list[float] = []
     pictures = sum(len(shard.items) for shard in todo)

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from sparsight.errors import UsageError
+
 batch_app = typer.Typer(
     name="batch",
     help="Look at many pictures, on this machine or a cluster.",
@@ -46,6 +48,17 @@ def batch_run(
     long_side: Annotated[
         int | None,
         typer.Option(min=64, max=16384, help="Long side of the network's input, in pixels."),
+    ] = None,
+    from_features: Annotated[
+        bool,
+        typer.Option(
+            "--from-features",
+            help="SOURCEs are recorded payloads: a device's --spool, a cloud's --archive.",
+        ),
+    ] = False,
+    coded_by: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the bundle that coded the payloads, if that is another one."),
     ] = None,
     recursive: Annotated[
         bool, typer.Option("--recursive", help="Look into the folders of folders too.")
@@ -111,6 +124,8 @@ def batch_run(
         sparsight batch run day.mp4 --every 30 --out found --coco --samples 20
 
         sparsight batch run list.csv --out s3://bucket/found --address auto
+
+        sparsight batch run archive --from-features --bundle new-head --coded-by old --out tried
     """
     from dataclasses import replace
 
@@ -127,8 +142,17 @@ def batch_run(
     # What can be wrong with the arguments comes out first, before Ray is started.
     store = Store(out)
     leave_out = None if store.local is None else str(store.local)
-    items = find_items(sources, Taking(recursive, every, column, leave_out))
     shipped = open_bundle(bundle or default_bundle())
+    coded: tuple[str, ...] = ()
+    if from_features:
+        if samples:
+            raise UsageError("--samples: there are no pictures with --from-features; leave it out")
+        from sparsight_cloud.batch.recorded import codings, find_recorded
+
+        coded = codings(shipped.manifest, open_bundle(coded_by).manifest if coded_by else None)
+        items = find_recorded(sources)
+    else:
+        items = find_items(sources, Taking(recursive, every, column, leave_out))
     settings = adjusted(
         shipped.manifest.detect_settings(), long_side_px=long_side, max_patches=max_patches
     )
@@ -140,6 +164,7 @@ def batch_run(
         max_pixels=max_pixels or MAX_PIXELS,
         shard=shard,
         budget_cells=budget,
+        codings=coded,
     )
 
     from sparsight_cloud.batch.ray_flow import Gpus

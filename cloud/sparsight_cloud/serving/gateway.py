@@ -35,6 +35,7 @@ from sparsight.wire import (
     pack_result,
     unpack_frame,
 )
+from sparsight_cloud.serving.archive import Archive
 from sparsight_cloud.serving.call import Call
 from sparsight_cloud.serving.commit import CommitLog
 from sparsight_cloud.serving.dispatch import Dispatch
@@ -113,6 +114,7 @@ class Gateway:
         commits: CommitLog,
         limits: GatewayLimits | None = None,
         metrics: GatewayMetrics | None = None,
+        archive: Archive | None = None,
     ) -> None:
         """A gateway that does not listen yet.
 
@@ -122,12 +124,13 @@ class Gateway:
             commits: Keeps results; likewise.
             limits: What a device may do.
             metrics: Counts.
+            archive: Keeps payloads.
         """
         self._door = door
         self._credentials = door.credentials()
         self.limits = limits or GatewayLimits()
         self.metrics = metrics or GatewayMetrics()
-        self._intake = Intake(dispatch, commits, self.metrics, self.limits.in_flight_bytes)
+        self._intake = Intake(dispatch, commits, self.metrics, self.limits.in_flight_bytes, archive)
         self._service = Service(
             intake=self._intake,
             commits=commits,

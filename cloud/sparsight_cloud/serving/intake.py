@@ -21,6 +21,7 @@ import structlog
 from sparsight.detections import Detections
 from sparsight.errors import DataError, WireError
 from sparsight.wire import CloudTimes, FrameFeatures, FrameKey, FrameResult, FrameStatus
+from sparsight_cloud.serving.archive import Archive
 from sparsight_cloud.serving.commit import CommitFailedError, CommitLog
 from sparsight_cloud.serving.dispatch import (
     Answered,
@@ -69,6 +70,7 @@ class Intake:
         log: CommitLog,
         metrics: GatewayMetrics,
         in_flight_bytes_max: int,
+        archive: Archive | None = None,
     ) -> None:
         """An intake; the dispatch and the log are running.
 
@@ -77,12 +79,14 @@ class Intake:
             log: Commits.
             metrics: Counts.
             in_flight_bytes_max: Payloads and thumbnails that may wait for an answer.
+            archive: Keeps the payloads that were answered.
         """
         self._dispatch = dispatch
         self._commits = log
         self._metrics = metrics
         self._in_flight_bytes_max = in_flight_bytes_max
         self._in_flight_bytes = 0
+        self._archive = archive
         self._flying: dict[FrameKey, asyncio.Task[FrameResult]] = {}
         self._suspects: dict[FrameKey, _Suspect] = {}
         self._computed = 0
@@ -167,6 +171,8 @@ class Intake:
             _log.error("model's answer can't be sent", key=str(frame.key), error=str(error))
             refused = Refused(FrameStatus.REFUSED, f"the model's answer is none: {error}")
             record = Record.of(frame, refused, time.time_ns())
+        if self._archive is not None and isinstance(outcome.answer, Answered):
+            await self._archive.keep(frame)
         try:
             await self._commits.commit(record)
         except CommitFailedError as error:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from sparsight_cloud.serving.archive import Archive, ArchiveRule
 from sparsight_cloud.serving.commit import CommitLog, CommitRule
 from sparsight_cloud.serving.dispatch import Dispatch
 from sparsight_cloud.serving.gateway import Door, Gateway
@@ -41,6 +42,8 @@ class CloudSettings:
         sinks: What else becomes of results.
         limits: What a device may do.
         commit: How results are kept.
+        archive: Where payloads are kept; None for nowhere.
+        archive_rule: How many.
     """
 
     door: Door
@@ -49,6 +52,8 @@ class CloudSettings:
     sinks: tuple[SinkName, ...] = ()
     limits: GatewayLimits = field(default_factory=GatewayLimits)
     commit: CommitRule = field(default_factory=CommitRule)
+    archive: Path | None = None
+    archive_rule: ArchiveRule = field(default_factory=ArchiveRule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,11 @@ async def cloud(settings: CloudSettings, make_dispatch: MakeDispatch) -> AsyncIt
         stack.push_async_callback(sinks.close)
         commits.start()
         stack.push_async_callback(commits.close)
-        gateway = Gateway(settings.door, dispatch, commits, settings.limits, metrics)
+        archive = None
+        if settings.archive is not None:
+            archive = Archive(settings.archive, settings.archive_rule)
+            stack.callback(archive.close)
+        gateway = Gateway(settings.door, dispatch, commits, settings.limits, metrics, archive)
         write_classes(settings.out, dispatch.serves.bundles)
         sinks.catch_up()
         shown = None
