@@ -1,15 +1,19 @@
 """`sparsight batch run` as it is typed, on one cluster of two processors."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import typer
+from tests.cloud.serving.device_half import DeviceHalf
 
 from sparsight.cli import run
 from sparsight_cloud.commands.batch import batch_app
+from sparsight_cloud.serving.archive import Archive, ArchiveRule
 from sparsight_cloud.serving.ray_cluster import RayCluster
 
 from .runs import CONF, expected, finish, rows_of, write_flight
@@ -114,6 +118,34 @@ def test_a_run_and_every_way_to_go_on_with_it(
     assert start("--shard", "5")[0] == 2
     code, _, said = start(*few, source=flight / "000.png")
     assert code == 2 and "holds a run over other pictures: 24 gone" in said
+
+
+@pytest.mark.slow
+def test_recorded_payloads(
+    address: str, split_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    half = DeviceHalf(split_bundle)
+    frames = [half.frame(seq) for seq in range(3)]
+
+    async def keep(archive: Archive) -> None:
+        for frame in frames:
+            await archive.keep(frame)
+
+    archive = Archive(tmp_path / "archive", ArchiveRule())
+    asyncio.run(keep(archive))
+    archive.close()
+    out = tmp_path / "out"
+    arguments = ("--from-features", "--json", "--coco", "--workers", "1")
+    assert batch(tmp_path / "archive", split_bundle, out, *arguments) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["pictures"], summary["failed"]) == (3, 0)
+    assert summary["objects"] > 0
+    keys = pq.read_table(out / "rows", columns=["device", "epoch", "seq"]).to_pylist()
+    assert keys == [{"device": "drone-1", "epoch": 1, "seq": seq} for seq in range(3)]
+    coco = json.loads((out / "detections.json").read_text())
+    assert [image["file_name"] for image in coco["images"]] == [f"drone-1/1/{i}" for i in range(3)]
+    assert batch(tmp_path / "archive", split_bundle, out, "--from-features", "--samples", "1") == 2
+    assert "--samples: there are no pictures" in capsys.readouterr().err
 
 
 def test_what_is_wrong_with_arguments_is_said_before_ray_starts(

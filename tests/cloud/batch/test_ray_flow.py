@@ -19,3 +19,11 @@ from sparsight_cloud.batch.ray_flow import Gpus, Pool, pools_of
 )
 def test_a_part_with_a_gpu_has_a_pool_of_its_own(gpus: Gpus, pools: list[Pool]) -> None:
     assert pools_of(gpus) == pools
+
+
+def test_payloads_need_no_reading_and_no_look() -> None:
+    assert pools_of(Gpus(), recorded=True) == [Pool(("recall", "deep"), 0.0)]
+    assert pools_of(Gpus(0.5, 0.5), recorded=True) == [
+        Pool(("recall",), 0.5),
+        Pool(("deep",), 0.5),
+    ]
