@@ -36,8 +36,9 @@ from sparsight_cloud.batch.rows import Made, Row, as_parquet, name_of
 from sparsight_cloud.batch.store import Store
 
 if TYPE_CHECKING:  # torch comes with it, and who drives Ray does without
+    from sparsight_cloud.batch.reading import Read
     from sparsight_cloud.batch.recorded import Recall
-    from sparsight_cloud.batch.stages import Deep, Look, Passes, Read
+    from sparsight_cloud.batch.stages import Deep, Look, Passes
 
 READ, LOOK, RECALL, DEEP = "read", "look", "recall", "deep"
 
@@ -233,8 +234,9 @@ class PoolProcess:
 
 
 def _loaded(part: str, job: Job, on_gpu: bool) -> Read | Look | Recall | Deep:
+    from sparsight_cloud.batch.reading import Read
     from sparsight_cloud.batch.recorded import Recall
-    from sparsight_cloud.batch.stages import Deep, Look, Read
+    from sparsight_cloud.batch.stages import Deep, Look
 
     device = "cuda" if on_gpu else "cpu"
     if part == READ:

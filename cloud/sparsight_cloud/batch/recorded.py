@@ -26,7 +26,8 @@ from sparsight.model.detector import Detector
 from sparsight.model.passes import SplitPass
 from sparsight.wire import FrameFeatures, FrameKey, WireError, unpack_device_message
 from sparsight_cloud.batch.items import Item
-from sparsight_cloud.batch.stages import Looked, Lost, ms_since
+from sparsight_cloud.batch.reading import Lost, ms_since
+from sparsight_cloud.batch.stages import Looked
 
 SEGMENTS = "*.seg"
 """Names of the files."""

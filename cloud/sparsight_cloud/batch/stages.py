@@ -1,6 +1,6 @@
-"""The three parts of the work, as plain functions of a process; knows nothing of Ray.
+"""What is computed of a picture, as plain functions of a process; knows nothing of Ray.
 
-    items ─ read ─ letterbox ─> Boxed                                                       `Read`
+    items ─ read ─ letterbox ─> Boxed                                             `reading.Read`
     Boxed ─ device half ─ slicer ─ rows of the kept cells ─> Looked                         `Look`
     Looked of a shard ─ packed to a budget of cells ─ trunk, neck, head ─ merge ─> rows     `Deep`
 
@@ -18,40 +18,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 
 from sparsight.bundle import EDGE
 from sparsight.detections import Detections
-from sparsight.errors import PictureError
 from sparsight.geometry import Letterbox
 from sparsight.model.detector import Detector
 from sparsight.model.device_half import DeviceHalf
 from sparsight.model.merge import merge
 from sparsight.model.passes import Kept, SplitPass
-from sparsight.pictures import letterbox
 from sparsight.settings import DetectSettings
 from sparsight.slicer import slice_heat
 from sparsight.wire import FrameKey
-from sparsight_cloud.batch.items import Item
-from sparsight_cloud.batch.reading import Frame, read_items
+from sparsight_cloud.batch.reading import Boxed, Lost, ms_since, said_of
 from sparsight_cloud.batch.rows import Row
-
-
-@dataclass(frozen=True, slots=True)
-class Boxed:
-    """A picture as the network sees it.
-
-    Attributes:
-        letterbox: How it lies there.
-        image: RGB, sides multiples of 32.
-        read_ms: Time of opening and decoding, in milliseconds.
-        box_ms: Of the letterbox.
-    """
-
-    letterbox: Letterbox
-    image: UInt8[np.ndarray, "h w 3"]
-    read_ms: float
-    box_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +56,6 @@ class Looked:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """A picture that has no answer.
-
-    Attributes:
-        why: In one line.
-        read_ms: What finding out took, in milliseconds.
-    """
-
-    why: str
-    read_ms: float
-
-
-@dataclass(frozen=True, slots=True)
 class Passes:
     """What went through the deep part.
 
@@ -103,41 +70,8 @@ class Passes:
     computed_cells: int = 0
 
 
-class Read:
-    """The first part: pictures from wherever they lie."""
-
-    def __init__(self, long_side_px: int, max_pixels: int) -> None:
-        """Pictures for a network.
-
-        Args:
-            long_side_px: Long side of its input.
-            max_pixels: The most pixels a picture may have.
-        """
-        self._long_side_px, self._max_pixels = long_side_px, max_pixels
-
-    def run(self, items: Sequence[Item]) -> Iterator[Boxed | Lost]:
-        """Read some items, one after the other."""
-        begin_s = time.perf_counter()
-        for read in read_items(items, self._max_pixels):
-            read_ms = ms_since(begin_s)
-            yield (
-                Lost(str(read), read_ms)
-                if isinstance(read, PictureError)
-                else self._try(read, read_ms)
-            )
-            begin_s = time.perf_counter()
-
-    def _try(self, frame: Frame, read_ms: float) -> Boxed | Lost:
-        begin_s = time.perf_counter()
-        try:
-            box = Letterbox.fit((frame.shape[0], frame.shape[1]), self._long_side_px)
-            return Boxed(box, letterbox(frame, box), read_ms, ms_since(begin_s))
-        except Exception as error:  # one picture's trouble is not the others'
-            return Lost(_said(error), read_ms)
-
-
 class Look:
-    """The second part; owns the device half."""
+    """Looks at pictures; owns the device half."""
 
     def __init__(self, bundle: Path, settings: DetectSettings, device: str = "cpu") -> None:
         """Load the bundle.
@@ -164,7 +98,7 @@ class Look:
         try:
             return self._look(one)
         except Exception as error:  # as above
-            return Lost(_said(error), one.read_ms)
+            return Lost(said_of(error), one.read_ms)
 
     @torch.inference_mode()
     def _look(self, one: Boxed) -> Looked:
@@ -181,7 +115,7 @@ class Look:
 
 
 class Deep:
-    """The third part; owns what is behind P3."""
+    """Finds what is on them; owns what is behind P3."""
 
     def __init__(
         self, bundle: Path, settings: DetectSettings, budget_cells: int, device: str = "cpu"
@@ -233,7 +167,7 @@ class Deep:
         except Exception as error:
             if len(some) > 1:
                 return [row for one in some for row in self._answers([one])]
-            return [_lost(_said(error), some[0].read_ms)]
+            return [_lost(said_of(error), some[0].read_ms)]
 
     @torch.inference_mode()
     def _pass(self, some: Sequence[Looked]) -> list[Row]:
@@ -294,12 +228,3 @@ def packed(cells: Sequence[int | None], budget: int) -> list[list[int]]:
 
 def _lost(why: str, read_ms: float) -> Row:
     return Row(None, Detections.empty(), 0, 0.0, read_ms, 0.0, 0.0, why)
-
-
-def ms_since(begin_s: float) -> float:
-    """Milliseconds since `time.perf_counter` gave a value."""
-    return (time.perf_counter() - begin_s) * 1e3
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]

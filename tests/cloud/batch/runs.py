@@ -14,8 +14,9 @@ from tests.split import scene
 from sparsight.bundle import open_bundle
 from sparsight.pictures import MAX_PIXELS
 from sparsight_cloud.batch.items import shards_of
+from sparsight_cloud.batch.reading import Read
 from sparsight_cloud.batch.sources import Taking, find_items
-from sparsight_cloud.batch.stages import Deep, Look, Read
+from sparsight_cloud.batch.stages import Deep, Look
 
 CONF = 0.3
 PROGRAM = [sys.executable, "-c", "from sparsight.cli import main; main()", "batch", "run"]

@@ -17,8 +17,9 @@ from sparsight.pictures import MAX_PIXELS, read_picture
 from sparsight.settings import DetectSettings, ModelSettings
 from sparsight.slicer import SlicerSettings
 from sparsight_cloud.batch.items import Item
+from sparsight_cloud.batch.reading import Lost, Read
 from sparsight_cloud.batch.rows import Row
-from sparsight_cloud.batch.stages import Deep, Look, Looked, Lost, Read, packed
+from sparsight_cloud.batch.stages import Deep, Look, Looked, packed
 
 READ = Read(DETECT.long_side_px, MAX_PIXELS)
 SIZES = [(144, 256), (256, 144), (90, 120), (200, 256), (144, 256)]
