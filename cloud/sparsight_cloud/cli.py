@@ -10,6 +10,7 @@ import typer
 
 from sparsight.cli import group_of, require_extra
 from sparsight_cloud.commands.bases import bases
+from sparsight_cloud.commands.batch import batch_app
 from sparsight_cloud.commands.bench import bench_app
 from sparsight_cloud.commands.bundle import build
 from sparsight_cloud.commands.cloud import cloud_app
@@ -23,10 +24,12 @@ from sparsight_cloud.commands.train import train
 
 EXTRA = "cloud"
 NEEDS = (
+    "av",
     "cryptography",
     "cv2",
     "faster_coco_eval",
     "grpc",
+    "fsspec",
     "grpc_health",
     "onnxruntime",
     "orjson",
@@ -51,6 +54,7 @@ BUNDLE_COMMANDS: dict[str, Callable[..., None]] = {
     "precisions": precisions,
 }
 GROUPS = {
+    "batch": batch_app,
     "bench": bench_app,
     "cloud": cloud_app,
     "data": data_app,

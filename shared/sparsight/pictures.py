@@ -18,7 +18,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Protocol, cast, runtime_checkable
 
 import cv2
 import numpy as np
@@ -51,6 +51,15 @@ _WHITE_IS_ZERO = 0
 _open_lock = threading.Lock()
 
 
+@runtime_checkable
+class BinaryFile(Protocol):
+    """What is read of an open file, wherever it lies."""
+
+    def read(self, size: int = -1, /) -> bytes: ...  # noqa: D102
+    def seek(self, offset: int, whence: int = 0, /) -> int: ...  # noqa: D102
+    def tell(self) -> int: ...  # noqa: D102
+
+
 def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "h w 3"]:
     """Reads a picture as 8-bit RGB, turned upright by its EXIF orientation.
 
@@ -67,12 +76,28 @@ def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, 
     """
     try:
         with path.open("rb") as file:
-            if not file.read(1):
-                raise PictureError(f"{path}: the file is empty (zero bytes); fetch it again")
-            file.seek(0)
-            return _decode(file, path, max_pixels)
+            return decode_picture(file, str(path), max_pixels)
     except OSError as error:
         raise PictureError(f"{path}: can't be opened: {error.strerror or error}") from error
+
+
+def decode_picture(
+    file: BinaryFile, name: str, max_pixels: int = MAX_PIXELS
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Reads a picture from an open file, wherever that lies; otherwise as `read_picture`.
+
+    Args:
+        file: Open at its beginning, seekable.
+        name: What errors call it.
+        max_pixels: As there.
+
+    Raises:
+        PictureError: As there; reading errors of the file itself pass through.
+    """
+    if not file.read(1):
+        raise PictureError(f"{name}: the file is empty (zero bytes); fetch it again")
+    file.seek(0)
+    return _decode(file, name, max_pixels)
 
 
 def letterbox(
@@ -102,10 +127,10 @@ def letterbox(
     return out
 
 
-def _decode(file: BinaryIO, path: Path, max_pixels: int) -> UInt8[np.ndarray, "h w 3"]:
+def _decode(file: BinaryFile, path: str, max_pixels: int) -> UInt8[np.ndarray, "h w 3"]:
     try:
         with no_size_guard():
-            image = Image.open(file, formats=FORMATS)
+            image = Image.open(cast("IO[bytes]", file), formats=FORMATS)
     except UnidentifiedImageError as error:
         raise PictureError(
             f"{path}: not a picture, whatever its name says; expected PNG, JPEG, WebP, TIFF or BMP"
@@ -168,7 +193,7 @@ def no_size_guard() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = before
 
 
-def _damaged(path: Path, error: Exception) -> PictureError:
+def _damaged(path: str, error: Exception) -> PictureError:
     return PictureError(f"{path}: truncated or damaged: {_one_line(error)}; fetch it again")
 
 

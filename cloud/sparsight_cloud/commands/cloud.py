@@ -82,6 +82,18 @@ def up(
         bool,
         typer.Option(help="Wait for the disk before a device hears of a result."),
     ] = True,
+    archive: Annotated[
+        Path | None,
+        typer.Option(help="Keep payloads in this folder, for `sparsight batch --from-features`."),
+    ] = None,
+    archive_bytes: Annotated[
+        int,
+        typer.Option(min=1 << 20, help="Most bytes of them; the oldest are removed."),
+    ] = 10 << 30,
+    archive_hours: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="Remove those that are older; never without."),
+    ] = None,
 ) -> None:
     """Answer devices until Ctrl-C; one line says where, once it listens.
 
@@ -109,6 +121,8 @@ def up(
         sparsight cloud up --pki pki --out results/b --address head:6380 --app fleet
 
         sparsight cloud up --insecure --in-process --out results
+
+        sparsight cloud up --pki pki --out results --archive payloads --archive-hours 72
     """
     if insecure == (pki is not None):
         raise UsageError(
@@ -124,6 +138,7 @@ def up(
 
     from sparsight.bundle import default_bundle
     from sparsight.logs import log_to_stderr
+    from sparsight_cloud.serving.archive import ArchiveRule
     from sparsight_cloud.serving.batching import BatchRule
     from sparsight_cloud.serving.commit import CommitRule
     from sparsight_cloud.serving.gateway import Door
@@ -138,6 +153,10 @@ def up(
         sinks=tuple(sink or ()),
         commit=CommitRule(fsync=fsync),
         min_score=min_score,
+        archive=archive,
+        archive_rule=ArchiveRule(
+            archive_bytes, None if archive_hours is None else archive_hours * 3600
+        ),
     )
     folders, rule = bundle or [default_bundle()], BatchRule(batch, wait_ms)
     wishes = RayWishes(address, app, replicas, cpus, gpus)

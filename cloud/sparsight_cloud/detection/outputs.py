@@ -49,6 +49,15 @@ def write_picture(picture: UInt8[np.ndarray, "h w 3"], path: Path) -> None:
     Raises:
         UsageError: It can't be written there.
     """
+    _write(as_jpeg(picture), path)
+
+
+def as_jpeg(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
+    """A picture as a JPEG file; what is longer than JPEG allows is made smaller.
+
+    Args:
+        picture: RGB.
+    """
     longest = max(picture.shape[:2])
     if longest > _JPEG_SIDE_PX:
         scale = _JPEG_SIDE_PX / longest
@@ -56,7 +65,7 @@ def write_picture(picture: UInt8[np.ndarray, "h w 3"], path: Path) -> None:
         picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
     bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    _write(encoded.tobytes(), path)
+    return bytes(encoded.tobytes())
 
 
 def write_results(results: Sequence[dict[str, Any]], out: Path) -> Path:

@@ -34,6 +34,7 @@ from sparsight.wire import (
     pack_result,
     unpack_frame,
 )
+from sparsight_cloud.serving.archive import Archive
 from sparsight_cloud.serving.call import Call
 from sparsight_cloud.serving.commit import CommitLog
 from sparsight_cloud.serving.dispatch import Dispatch
@@ -114,6 +115,7 @@ class Gateway:
         limits: GatewayLimits | None = None,
         metrics: GatewayMetrics | None = None,
         min_score: float = 0.0,
+        archive: Archive | None = None,
     ) -> None:
         """A gateway that does not listen yet.
 
@@ -124,13 +126,14 @@ class Gateway:
             limits: What a device may do.
             metrics: Counts.
             min_score: Objects below are left out of answers and results.
+            archive: Keeps payloads.
         """
         self._door = door
         self._credentials = door.credentials()
         self.limits = limits or GatewayLimits()
         self.metrics = metrics or GatewayMetrics()
         self._intake = Intake(
-            dispatch, commits, self.metrics, self.limits.in_flight_bytes, min_score
+            dispatch, commits, self.metrics, self.limits.in_flight_bytes, min_score, archive
         )
         self._service = Service(
             intake=self._intake,

@@ -21,6 +21,7 @@ import structlog
 from sparsight.detections import Detections
 from sparsight.errors import DataError, WireError
 from sparsight.wire import CloudTimes, FrameFeatures, FrameKey, FrameResult, FrameStatus
+from sparsight_cloud.serving.archive import Archive
 from sparsight_cloud.serving.commit import CommitFailedError, CommitLog
 from sparsight_cloud.serving.dispatch import (
     Answered,
@@ -71,6 +72,7 @@ class Intake:
         metrics: GatewayMetrics,
         in_flight_bytes_max: int,
         min_score: float = 0.0,
+        archive: Archive | None = None,
     ) -> None:
         """An intake; the dispatch and the log are running.
 
@@ -80,12 +82,14 @@ class Intake:
             metrics: Counts.
             in_flight_bytes_max: Payloads and thumbnails that may wait for an answer.
             min_score: Objects below are left out of answers and results.
+            archive: Keeps the payloads that were answered.
         """
         self._dispatch = dispatch
         self._commits = log
         self._metrics = metrics
         self._room = Room(lambda: dispatch.capacity_frames, in_flight_bytes_max)
         self._min_score = min_score
+        self._archive = archive
         self._flying: dict[FrameKey, asyncio.Task[FrameResult]] = {}
         self._suspects: dict[FrameKey, _Suspect] = {}
         self._computed = 0
@@ -171,6 +175,8 @@ class Intake:
             _log.error("model's answer can't be sent", key=str(frame.key), error=str(error))
             refused = Refused(FrameStatus.REFUSED, f"the model's answer is none: {error}")
             record = Record.of(frame, refused, time.time_ns())
+        if self._archive is not None and isinstance(outcome.answer, Answered):
+            await self._archive.keep(frame)
         try:
             await self._commits.commit(record)
         except CommitFailedError as error:

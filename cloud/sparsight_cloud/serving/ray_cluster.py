@@ -57,7 +57,9 @@ rm -rf -- "$0"
 class RayCluster:
     """Owns this process's connection to Ray, and the cluster if it is our own."""
 
-    def __init__(self, address: str | None = None, cpus: int = 1) -> None:
+    def __init__(
+        self, address: str | None = None, cpus: int = 1, *, with_serve: bool = True
+    ) -> None:
         """A cluster that is not yet connected to.
 
         Args:
@@ -65,6 +67,7 @@ class RayCluster:
                 None starts one.
             cpus: How many processors our own cluster believes in. What wants more than are left is
                 not started; nothing else depends on it.
+            with_serve: Start Serve, too.
 
         Raises:
             UsageError: The address is none of Ray's own.
@@ -75,6 +78,7 @@ class RayCluster:
             )
         self._address = address
         self._cpus = cpus
+        self._with_serve = with_serve
         self._folder: _Folder | None = None
         self._ours = False
         self._node_address = ""
@@ -96,7 +100,7 @@ class RayCluster:
         Raises:
             UsageError: There is no cluster at the address, it can't be started, or Ray is missing.
         """
-        await self.call(self._connect)
+        await self.call(self.connect)
 
     async def call(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do something in Ray's thread, after what is being done there."""
@@ -105,10 +109,15 @@ class RayCluster:
 
     async def close(self) -> None:
         """Disconnect; of our own cluster nothing is left, no process and no file."""
-        await self.call(self._disconnect)
+        await self.call(self.disconnect)
         self._thread.shutdown()
 
-    def _connect(self) -> None:
+    def connect(self) -> None:
+        """`start` for those who wait in the thread that calls, which must then outlive Ray.
+
+        Raises:
+            UsageError: As there.
+        """
         _set_environment(private=self._address is None)
         try:
             with warnings.catch_warnings():  # of pydantic, about Ray's own settings
@@ -131,9 +140,10 @@ class RayCluster:
                     "before it was told"
                 )
             # A cluster without doors of its own: devices come in through the gateway.
-            serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING"})
+            if self._with_serve:
+                serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING"})
         except Exception as error:
-            self._disconnect()
+            self.disconnect()
             raise UsageError(f"{self._what}: {one_line(error)}") from error
 
     def _join(self) -> None:
@@ -164,7 +174,8 @@ class RayCluster:
             return "a Ray cluster can't be started on this machine"
         return f"{self._address}: no Ray cluster that this process can join"
 
-    def _disconnect(self) -> None:
+    def disconnect(self) -> None:
+        """`close` after `connect`."""
         ray = sys.modules.get("ray")
         if ray is not None and self._ours:
             # Its client's loop may outlive what it asks, and would say so with a traceback.

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from sparsight_cloud.serving.archive import Archive, ArchiveRule
 from sparsight_cloud.serving.commit import CommitLog, CommitRule
 from sparsight_cloud.serving.dispatch import Dispatch, Ears
 from sparsight_cloud.serving.gateway import Door, Gateway
@@ -44,6 +45,8 @@ class CloudSettings:
         limits: What a device may do.
         commit: How results are kept.
         min_score: Objects below are left out of answers and results.
+        archive: Where payloads are kept; None for nowhere.
+        archive_rule: How many.
     """
 
     door: Door
@@ -54,6 +57,8 @@ class CloudSettings:
     limits: GatewayLimits = field(default_factory=GatewayLimits)
     commit: CommitRule = field(default_factory=CommitRule)
     min_score: float = 0.0
+    archive: Path | None = None
+    archive_rule: ArchiveRule = field(default_factory=ArchiveRule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +102,18 @@ async def cloud(settings: CloudSettings, make_dispatch: MakeDispatch) -> AsyncIt
         stack.push_async_callback(sinks.close)
         commits.start()
         stack.push_async_callback(commits.close)
+        archive = None
+        if settings.archive is not None:
+            archive = Archive(settings.archive, settings.archive_rule)
+            stack.callback(archive.close)
         gateway = Gateway(
-            settings.door, dispatch, commits, settings.limits, metrics, settings.min_score
+            settings.door,
+            dispatch,
+            commits,
+            settings.limits,
+            metrics,
+            settings.min_score,
+            archive,
         )
         shown = None
         if settings.metrics is not None:

@@ -1,6 +1,6 @@
 """One append-only file of frames, and beside it the list of those that are done.
 
-    0000000007.0000000000.seg   header | record | record | record | (torn tail)     (`layout`)
+    0000000007.0000000000.seg   header | record | record | record | (torn tail)     (`frame_file`)
     0000000007.0000000000.done  place  | place  | (torn tail)
 
     place   number of the record u32, crc32 u32 of it
@@ -20,7 +20,7 @@ from pathlib import Path
 from zlib import crc32
 
 from sparsight.errors import SpoolError
-from sparsight_edge.spool.layout import (
+from sparsight.frame_file import (
     HEADER,
     RECORD,
     Found,

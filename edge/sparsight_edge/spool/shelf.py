@@ -13,8 +13,8 @@ import contextlib
 from pathlib import Path
 
 from sparsight.errors import SpoolError
+from sparsight.frame_file import HEADER
 from sparsight_edge.spool.clock import SpoolClock
-from sparsight_edge.spool.layout import HEADER
 from sparsight_edge.spool.segment import DONE, HELD, PENDING, Segment, record_bytes
 from sparsight_edge.spool.settings import MIB
 

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sparsight.errors import SpoolError
+from sparsight.frame_file import HEADER, epoch_in
 from sparsight_edge.spool.clock import SpoolClock
 from sparsight_edge.spool.home import Home
-from sparsight_edge.spool.layout import HEADER, epoch_in
 from sparsight_edge.spool.refused import RefusedRecord
 from sparsight_edge.spool.segment import DISK_FULL, HELD, PENDING, TAKEN, record_bytes
 from sparsight_edge.spool.settings import SpoolSettings

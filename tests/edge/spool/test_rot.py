@@ -13,7 +13,7 @@ from zlib import crc32
 import pytest
 
 from sparsight.errors import SpoolError
-from sparsight_edge.spool.layout import HEADER, MARK, RECORD, record, seed_of
+from sparsight.frame_file import HEADER, MARK, RECORD, record, seed_of
 from sparsight_edge.spool.spool import Spool
 
 GO = threading.Event()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sparsight_edge.spool.layout import HEADER, RECORD
+from sparsight.frame_file import HEADER, RECORD
 from sparsight_edge.spool.segment import record_bytes
 from sparsight_edge.spool.spool import Spool
 

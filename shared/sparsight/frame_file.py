@@ -4,6 +4,9 @@
     record  mark 4s, place u32, length u32, wall clock u64 ms, time since boot u64 ms,
             crc32 u32 of the body, crc32 u32 of epoch, first seq and these, body
 
+A device's spool is made of these, and so is a cloud's archive. In a spool, first seq and place are
+a frame's seq; elsewhere ask the frame.
+
 Little endian. A record's place is its number in the file. Its head's checksum holds for this file
 only, so what a disk shows of a file that was there before is no frame. A file may end anywhere,
 since the machine may stop anywhere: a record that is too short was being written. One that is long
