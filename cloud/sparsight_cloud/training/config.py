@@ -202,6 +202,17 @@ class TrainConfig(_Strict):
     )
     steps: int | None = Field(None, gt=0, description="the schedule follows the steps")
     processes: int = Field(2, ge=1, description="one thread each, on a CPU")
+    slices: int | None = Field(
+        None,
+        ge=1,
+        description="parts of a batch that are computed alone, their gradients averaged: as many "
+        "as processes, or a multiple, so that each accumulates. They decide the curve of the "
+        "losses; how many processes share them does not",
+    )
+    amp: Literal["auto", "off", "bfloat16"] = Field(
+        "auto",
+        description="mixed precision of `stage: detector`; auto is bfloat16 on a GPU that has it",
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = Field(0, ge=0)
     checkpoint_s: float = Field(120.0, gt=0)
@@ -222,9 +233,26 @@ class TrainConfig(_Strict):
         if (self.minutes is None) == (self.steps is None):
             came = "neither" if self.minutes is None else "both"
             raise ValueError(f"expected either `minutes` or `steps`, got {came}")
-        if self.batch % self.processes:
+        return self
+
+    @model_validator(mode="after")
+    def _evenly(self) -> TrainConfig:
+        if self.slices is not None and self.slices % self.processes:
             raise ValueError(
-                f"batch: expected a multiple of processes ({self.processes}), got {self.batch}"
+                f"slices: expected a multiple of processes ({self.processes}), got {self.slices}"
+            )
+        name = "processes" if self.slices is None else "slices"
+        parts = self.slices or self.processes
+        if self.batch % parts:
+            raise ValueError(f"batch: expected a multiple of {name} ({parts}), got {self.batch}")
+        return self
+
+    @model_validator(mode="after")
+    def _mixed(self) -> TrainConfig:
+        if self.amp == "bfloat16" and self.stage != "detector":
+            raise ValueError(
+                f"amp: expected auto or off with `stage: {self.stage}`, whose rates need floats of "
+                "32 bits, got 'bfloat16'"
             )
         return self
 
