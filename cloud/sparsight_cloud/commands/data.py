@@ -17,15 +17,17 @@ from sparsight_cloud.data.choices import Format, Placing, Split, Target
 
 if TYPE_CHECKING:
     from sparsight_cloud.data.reading import Reading
+    from sparsight_cloud.data.stats import Stats
     from sparsight_cloud.data.summary import Summary
 
 T = TypeVar("T")
 
+_BAR_CHARS = 30
 _WORTH_A_BAR = 200  # items; fewer are read before a person has seen the bar
 
 data_app = typer.Typer(
     name="data",
-    help="Convert and check annotated data sets.",
+    help="Convert, check and measure annotated data sets.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
@@ -176,6 +178,59 @@ def check(
     typer.echo("no problems")
 
 
+@data_app.command()
+def stats(
+    annotations: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ANN",
+            help="The annotations, a JSON file unless --from says more.",
+            show_default=False,
+        ),
+    ],
+    images: Images,
+    from_: Annotated[Format, typer.Option("--from", help="Format of ANN.")] = Format.COCO,
+    long_side: Annotated[
+        int, typer.Option(min=64, help="Long side of a picture in the network's input, in pixels.")
+    ] = 1536,
+    threshold: Annotated[
+        float, typer.Option(help="Heat from which on the slicer cuts a patch, in (0, 1].")
+    ] = 0.55,
+    allow_empty: AllowEmpty = False,
+    drop_bad_boxes: DropBadBoxes = False,
+    split: SplitOption = Split.ALL,
+    as_json: AsJson = False,
+) -> None:
+    """Show how small and how sparse a data set is, and what share of a frame would be kept.
+
+    Sizes are square roots of areas, in pixels of the network's input. What the slicer keeps is cut
+    from the labels; a trained seeker keeps more, since it also keeps what it mistakes for objects.
+
+    Examples:
+        sparsight data stats train.json --images pictures
+
+        sparsight data stats data.yaml --from yolo --images images/train --long-side 1280
+    """
+    from sparsight.slicer import SlicerSettings
+    from sparsight_cloud.data.formats import scan_dataset
+    from sparsight_cloud.data.stats import dataset_stats
+
+    slicer = SlicerSettings(threshold=threshold)
+    reading = _reading(allow_empty, drop_bad_boxes, split, as_json)
+    dataset = scan_dataset(annotations, images, from_, reading)
+    if reading.problem_count:
+        _end_with_problems(annotations, reading, as_json)
+    if not dataset.images:
+        raise DataError(f"{annotations}: expected at least one picture, got none")
+    track = reading.track
+    told = dataset_stats(dataset, long_side, slicer, lambda items: track(items, "boxes"))
+    if as_json:
+        _print_json({"stats": asdict(told), "notes": reading.notes})
+        return
+    _print_stats(annotations, told)
+    _print_notes(reading)
+
+
 def _reading(allow_empty: bool, drop_bad_boxes: bool, split: Split, quiet: bool) -> "Reading":
     from sparsight_cloud.data.reading import Reading, silent
 
@@ -250,6 +305,35 @@ def _print_summary(annotations: Path, summary: "Summary") -> None:
         share = c.boxes / max(summary.boxes, 1)
         classes.add_row(c.name, str(c.category_id), str(c.boxes), f"{share:.1%}", str(c.images))
     console.print(classes)
+
+
+def _print_stats(annotations: Path, stats: "Stats") -> None:
+    console = Console(markup=False, highlight=False)
+    whole = _counts(str(annotations), "mean", "10 %", "median", "90 %", "most")
+    rows = (
+        ("objects a picture", stats.objects, "{:.0f}"),
+        ("size of an object, px", stats.side_px, "{:.0f}"),
+        ("32-px cells under an object", stats.covered, "{:.1%}"),
+        ("kept by the slicer, its margin included", stats.kept, "{:.1%}"),
+        ("patches a picture", stats.patches, "{:.0f}"),
+    )
+    for name, s, form in rows:
+        cells = (s.mean, s.p10, s.median, s.p90, s.most)
+        whole.add_row(name, *(form.format(v) for v in cells))
+    console.print(whole)
+    sizes = _counts("size of an object, px", "objects", "share", "")
+    sizes.columns[-1].justify = "left"
+    fullest = max((one.share for one in stats.sizes), default=0.0)
+    for one in stats.sizes:
+        bar = "█" * round(_BAR_CHARS * one.share / fullest) if fullest else ""
+        sizes.add_row(one.name, str(one.boxes), f"{one.share:.1%}", bar)
+    console.print(sizes)
+    coco = ", ".join(f"{one.share:.1%} {one.name}" for one in stats.coco)
+    console.print(
+        f"{stats.images} pictures, {stats.boxes} objects, at a long side of "
+        f"{stats.long_side_px} px; as COCO has it, {coco}",
+        soft_wrap=True,
+    )
 
 
 def _counts(first: str, *others: str) -> Table:

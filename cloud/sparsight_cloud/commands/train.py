@@ -55,6 +55,26 @@ def train(
     device: Annotated[
         Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where to compute.")
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Train on Ray with so many workers, instead of here."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Ray cluster for the workers (auto: the one on this machine); starts a small one "
+            "here without.",
+        ),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI",
+            help="Folder for the workers' checkpoints that every machine reaches, such as "
+            "s3://bucket/run; OUT/checkpoints without.",
+        ),
+    ] = None,
     eval_data: Annotated[
         Path | None, typer.Option(help="Judge the bundle on these annotations, a COCO file.")
     ] = None,
@@ -73,6 +93,10 @@ def train(
         sparsight train visdrone
 
         sparsight train my.yaml --minutes 30 --eval-data val.json --eval-images pictures
+
+        sparsight train my.yaml --workers 2
+
+        sparsight train my.yaml --workers 8 --address head:6379 --storage s3://bucket/my-run
     """
     # What can be wrong with the arguments comes out first, before torch is loaded.
     from sparsight_cloud.data.coco import read_coco
@@ -82,8 +106,10 @@ def train(
         raise UsageError("expected one of --minutes and --steps, got both; leave one out")
     if (eval_data is None) != (eval_images is None):
         raise UsageError("--eval-data and --eval-images go together; give both or none")
+    if workers is None and (address, storage) != (None, None):
+        raise UsageError("--address and --storage are for --workers; give it, too")
     file, base = find_config(config)
-    given = {"minutes": minutes, "steps": steps, "device": device}
+    given = {"minutes": minutes, "steps": steps, "device": device, "processes": workers}
     changes: dict[str, object] = {k: v for k, v in given.items() if v is not None}
     if out is not None:
         changes["out"] = out.resolve()
@@ -94,12 +120,11 @@ def train(
     if eval_data is not None and eval_images is not None:
         judged = _Judged(eval_data.name, read_coco(eval_data, eval_images))
 
-    from sparsight_cloud.training.samples import Sampler
-
-    sampler = Sampler(dataset, settings.crop, int(settings.cache_gb * 1e9))
     try:
-        _decode(sampler, console)
-        outcome = _run(settings, sampler, console)
+        if workers is None:
+            outcome = _run(settings, dataset, console)
+        else:
+            outcome = _run_on_ray(settings, dataset, console, address, storage)
     except KeyboardInterrupt:  # while decoding, or the second one
         console.print("stopped at once; the last checkpoint stays")
         raise typer.Exit(INTERRUPTED) from None
@@ -110,7 +135,10 @@ def train(
         "out": str(settings.out),
     }
     if not outcome.finished:
-        again = f"sparsight train {config}" + (f" --out {out}" if out else "")
+        flags = {"out": out, "workers": workers, "address": address, "storage": storage}
+        again = " ".join(
+            [f"sparsight train {config}", *(f"--{k} {v}" for k, v in flags.items() if v)]
+        )
         console.print(
             f"stopped after step {outcome.steps}, saved; to go on: {again}", soft_wrap=True
         )
@@ -168,12 +196,33 @@ def _decode(sampler: "Sampler", console: Console) -> None:
             return
 
 
-def _run(settings: "TrainConfig", sampler: "Sampler", console: Console) -> "Outcome":
+def _run(settings: "TrainConfig", dataset: "Dataset", console: Console) -> "Outcome":
     from sparsight_cloud.training.board import Board
     from sparsight_cloud.training.run import run_training
+    from sparsight_cloud.training.samples import Sampler
 
+    sampler = Sampler(dataset, settings.crop, int(settings.cache_gb * 1e9))
+    _decode(sampler, console)
     with Board(console, settings.optimiser.lr) as board:
         return run_training(settings, sampler, board)
+
+
+def _run_on_ray(
+    settings: "TrainConfig",
+    dataset: "Dataset",
+    console: Console,
+    address: str | None,
+    storage: str | None,
+) -> "Outcome":
+    from sparsight_cloud.training.board import Board
+    from sparsight_cloud.training.ray_run import run_on_ray
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    say(f"starting {settings.processes} workers on Ray")
+    with Board(console, settings.optimiser.lr) as board:
+        return run_on_ray(settings, dataset, board, say, address=address, storage=storage)
 
 
 def _ship(

@@ -64,7 +64,7 @@ class Watcher(Protocol):
     """Is told how a run goes; the command line draws it."""
 
     def begin(self, moment: Moment) -> None:
-        """Once; a moment with steps done is a run that goes on from its checkpoint."""
+        """Once a start; a moment with steps done is a run that goes on from its checkpoint."""
         ...
 
     def step(self, moment: Moment) -> None:

@@ -57,12 +57,7 @@ def run_training(config: TrainConfig, sampler: Sampler, watcher: Watcher) -> Out
     """
     device = choose_device(config.device)
     ranks = 1 if device.type == "cuda" else config.processes
-    try:
-        config.out.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise TrainingError(
-            f"{config.out}: can't make the run's folder ({e.strerror}); change `out`"
-        ) from e
+    make_folder(config.out)
     with (
         alone_in(config.out),
         stop_switch() as switch,
@@ -89,6 +84,20 @@ def run_training(config: TrainConfig, sampler: Sampler, watcher: Watcher) -> Out
                 p.join(HELPER_END_S if sys.exc_info()[0] is None else 1.0)
                 if p.is_alive():
                     p.kill()
+
+
+def make_folder(out: Path) -> None:
+    """Make a run's folder.
+
+    Raises:
+        TrainingError: It can't be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise TrainingError(
+            f"{out}: can't make the run's folder ({e.strerror}); change `out`"
+        ) from e
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -27,8 +27,8 @@ from sparsight_cloud.commands.train import train
 from sparsight_cloud.training.board import Board
 from sparsight_cloud.training.checkpoint import read_checkpoint
 from sparsight_cloud.training.config import TrainConfig
-from sparsight_cloud.training.export import averaged_network, bundle_from_checkpoint
 from sparsight_cloud.training.exchange import Word
+from sparsight_cloud.training.export import averaged_network, bundle_from_checkpoint
 from sparsight_cloud.training.loop import CHECKPOINT, METRICS, Loop, Moment
 from sparsight_cloud.training.run import _group, alone_in, choose_device, run_training
 from sparsight_cloud.training.samples import Sample, Sampler

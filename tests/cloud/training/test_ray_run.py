@@ -1,0 +1,148 @@
+"""Runs on Ray Train: the curve of one process, whoever dies; a wish to stop; what can't go on.
+
+One private cluster serves all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from tests.cloud.serving.processes import descendants, name_of
+
+from sparsight.errors import TrainingError, UsageError
+from sparsight_cloud.serving.ray_cluster import RayCluster
+from sparsight_cloud.training.checkpoint import read_checkpoint
+from sparsight_cloud.training.config import TrainConfig
+from sparsight_cloud.training.loop import CHECKPOINT, METRICS, Loop, Moment
+from sparsight_cloud.training.ray_run import run_on_ray
+from sparsight_cloud.training.run import run_training
+
+from .scenes import Notebook, a_run, draw_set
+
+OPTIMISER = {"lr": 1e-3, "backbone_lr": 5e-4, "warmup_steps": 5, "ema": 0.9}
+
+TOLERANCE = 1e-6
+"""Of a loss, and of the average's distance from that of one process over its own length. Measured:
+both 0 with two workers, a sum of two floats being the same in any order; losses 5e-7 with four.
+After a kill 0.004 of the way that training went, since a checkpoint has its moments in bfloat16."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_cluster() -> Iterator[None]:
+    cluster = RayCluster(cpus=3, with_serve=False)
+    cluster.connect()
+    yield
+    cluster.disconnect()
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_set(tmp_path_factory.mktemp("set") / "set")
+
+
+def losses(config: TrainConfig) -> list[dict[str, float]]:
+    """What the metrics file says of each row, times left out."""
+    rows = [json.loads(line) for line in (config.out / METRICS).read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k != "elapsed_s"} for row in rows]
+
+
+def averages(config: TrainConfig) -> torch.Tensor:
+    tensors = read_checkpoint(config.out / CHECKPOINT, "ema/")[1]
+    return torch.cat([v.flatten() for v in tensors.values()])
+
+
+def a_worker() -> int:
+    """The process of one of the workers that this process's cluster started."""
+    return next(pid for pid in descendants() if "TrainWorker" in name_of(pid))
+
+
+class Killer(Notebook):
+    """Kills a worker after some steps, once; counts how often the run began."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begins: list[int] = []
+        self.killed = False
+
+    def begin(self, moment: Moment) -> None:
+        super().begin(moment)
+        self.begins.append(moment.step)
+
+    def step(self, moment: Moment) -> None:
+        super().step(moment)
+        if moment.step >= 12 and not self.killed:
+            self.killed = True
+            os.kill(a_worker(), signal.SIGKILL)
+
+
+def test_two_workers_one_of_them_killed_end_like_one_process(squares: Path) -> None:
+    changes = {"steps": 40, "batch": 4, "optimiser": OPTIMISER, "checkpoint_s": 0.5}
+    one, sampler = a_run(squares, out="one", processes=1, slices=2, **changes)
+    run_training(one, sampler, Notebook())
+    two, sampler = a_run(squares, out="two", processes=2, **changes)
+    killer, said = Killer(), list[str]()
+    outcome = run_on_ray(two, sampler.dataset, killer, said.append)
+    assert (outcome.steps, outcome.finished) == (40, True)
+    assert killer.killed
+    first, second = killer.begins
+    assert first == 0 < second < 40
+    assert said == ["a worker was lost; all start again"]
+    assert [row["step"] for row in losses(two)] == [20, 40]
+    for got, want in zip(losses(two), losses(one), strict=True):
+        assert got == pytest.approx(want, rel=0.01)
+    start = read_start(two, squares)
+    way = torch.linalg.vector_norm(averages(one) - start)
+    assert torch.linalg.vector_norm(averages(two) - averages(one)) < 0.02 * way
+
+
+def read_start(config: TrainConfig, squares: Path) -> torch.Tensor:
+    """The average before the first step."""
+    fresh, sampler = a_run(squares, out="fresh", processes=1, slices=2, batch=4, steps=1)
+    fresh = fresh.model_copy(update={"seed": config.seed})
+    loop = Loop(0, 1, fresh, sampler, torch.device("cpu"))
+    return torch.cat([v.flatten() for v in loop.ema.values()])
+
+
+def test_a_run_that_was_stopped_goes_on_in_either_way(squares: Path) -> None:
+    class Impatient(Notebook):
+        def step(self, moment: Moment) -> None:
+            super().step(moment)
+            if moment.step == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    changes = {"steps": 400, "optimiser": OPTIMISER, "checkpoint_s": 60.0, "out": "either"}
+    config, sampler = a_run(squares, **changes)
+    storage = squares / "elsewhere" / "run"
+    first = run_on_ray(config, sampler.dataset, Impatient(), print, storage=storage.as_uri())
+    assert not first.finished
+    assert 3 < first.steps < 400
+    assert len(list(storage.glob("checkpoint_*"))) == 1
+    plain = config.model_copy(update={"steps": first.steps + 2})
+    notebook = Notebook()
+    assert run_training(plain, sampler, notebook).steps == first.steps + 2
+    assert notebook.begun is not None
+    assert notebook.begun.step == first.steps
+
+
+def test_what_no_start_mends_is_told(squares: Path) -> None:
+    config, sampler = a_run(squares, out="foreign")
+    other, _ = a_run(squares, out="foreign", seed=1)
+    run_training(config.model_copy(update={"steps": 1}), sampler, Notebook())
+    with pytest.raises(TrainingError, match=r"another run \(seed was 0, is 1\)"):
+        run_on_ray(other, sampler.dataset, Notebook(), print)
+
+
+def test_places_that_cannot_be_are_told(squares: Path) -> None:
+    config, sampler = a_run(squares)
+    for storage, told, kind in (
+        ("s3://bucket", "a folder of this run's own", TrainingError),
+        ("nowhere://a/b", "can't be opened", UsageError),
+    ):
+        with pytest.raises(kind, match=told):
+            run_on_ray(config, sampler.dataset, Notebook(), print, storage=storage)
