@@ -118,7 +118,7 @@ class BottleneckTask:
         prior = Prior(deviation.flatten(0, 1))
         self.trained = Trained(bottleneck, prior, steps.clone()).to(device)
         self._lambdas = config.codec.lambdas
-        self.watched = ("loss_distance", "loss_features", *bits_names(rates))
+        self.watched: tuple[str, ...] = ("loss_distance", "loss_features", *bits_names(rates))
         self.about: dict[str, object] = {
             "stage": "bottleneck",
             "model": self.network.settings.model_dump(mode="json"),

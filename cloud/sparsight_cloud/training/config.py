@@ -294,8 +294,8 @@ def load_config(
     Args:
         path: The YAML file.
         base: Folder that its paths are relative to; the file's without.
-        changes: Values that replace the file's, by key of the first level. One of `minutes` and
-            `steps` takes the other out.
+        changes: Values that replace the file's, by key, with dots below the first level. One of
+            `minutes` and `steps` takes the other out.
 
     Raises:
         TrainingError: No such file, no YAML, an unknown key or a value out of range; names it.
@@ -316,7 +316,7 @@ def load_config(
     if lengths & changes.keys():
         raw = {k: v for k, v in raw.items() if k not in lengths}
     try:
-        config = TrainConfig.model_validate({**raw, **changes})
+        config = TrainConfig.model_validate(_changed(raw, changes))
     except ValidationError as e:
         told = "; ".join(_explain(dict(problem)) for problem in e.errors())
         raise TrainingError(f"{path}: {told}") from e
@@ -329,6 +329,30 @@ def load_config(
     return config.model_copy(
         update={"data": data.model_copy(update=placed), "model": net, "out": here / config.out}
     )
+
+
+def _changed(raw: dict[str, Any], changes: Mapping[str, object]) -> dict[str, Any]:
+    """A mapping with values set at keys with dots; what is no mapping on the way is replaced."""
+    out = dict(raw)
+    for key, value in changes.items():
+        first, _, rest = key.partition(".")
+        below = out.get(first)
+        inner = below if isinstance(below, dict) else {}
+        out[first] = _changed(inner, {rest: value}) if rest else value
+    return out
+
+
+def write_config(config: TrainConfig, path: Path, heading: str = "") -> None:
+    """Write a configuration that `load_config` reads.
+
+    Args:
+        config: What is written, without the values that are so anyway.
+        path: The file.
+        heading: A comment at its top; one line.
+    """
+    raw = config.model_dump(mode="json", exclude_defaults=True)
+    comment = f"# {heading}\n" if heading else ""
+    path.write_text(comment + yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
 
 
 def _explain(problem: dict[str, Any]) -> str:

@@ -136,7 +136,10 @@ class JointTask:
         self.together = Together(network, prior, steps).to(device)
         self._lambdas = config.codec.lambdas
         losses = ("distance", "features", "classes", "boxes", "seeker")
-        self.watched = (*(f"loss_{name}" for name in losses), *bits_names(len(self._lambdas)))
+        self.watched: tuple[str, ...] = (
+            *(f"loss_{name}" for name in losses),
+            *bits_names(len(self._lambdas)),
+        )
         self.about: dict[str, object] = {
             "stage": "joint",
             "model": settings.model_dump(mode="json"),

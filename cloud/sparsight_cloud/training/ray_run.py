@@ -119,7 +119,7 @@ def _run(
     gpu = _on_gpus(config)
     if not gpu and cluster_cpus() < workers:
         say(f"the cluster has {cluster_cpus():g} processors, {workers} are asked: waiting for more")
-    desk = ray.remote(num_cpus=0)(Desk).remote()
+    desk: Any = ray.remote(num_cpus=0)(Desk).remote()
     files = {name: config.out / name for name in FILES}
     start = {name: file.read_bytes() for name, file in files.items() if file.exists()}
     # Its steps may lie behind those of the storage, which workers find out.
@@ -140,7 +140,7 @@ def _run(
     )
     try:
         result = _watch(_in_background(trainer.fit), desk, watcher, say, stopping)
-        outcome = ray.get(desk.end.remote())
+        outcome: Outcome | SparsightError | None = ray.get(desk.end.remote())
     except ray.exceptions.RayError as error:
         raise TrainingError(f"Ray lost the run: {_cause(error)}; {_AGAIN}") from error
     if isinstance(outcome, SparsightError):

@@ -26,7 +26,6 @@ from sparsight_cloud.training.run import threads
 from sparsight_cloud.training.samples import Sampler
 
 if TYPE_CHECKING:
-    from ray.actor import ActorHandle
     from ray.train import Checkpoint
 
 FILES = (CHECKPOINT, METRICS)
@@ -47,7 +46,7 @@ class Job:
     config: TrainConfig
     dataset: Any
     start: Any
-    desk: ActorHandle
+    desk: Any
 
 
 class Desk:
@@ -84,7 +83,7 @@ class Desk:
 class Messenger:
     """A `Watcher` that tells the desk what there is time for: a step never waits for it."""
 
-    def __init__(self, desk: ActorHandle) -> None:
+    def __init__(self, desk: Any) -> None:
         self._desk = desk
         self._answer: Any = None
         self._stop = False
@@ -93,7 +92,7 @@ class Messenger:
         """Say where the run begins."""
         import ray
 
-        self._stop = ray.get(self._desk.tell.remote(moment, True))
+        self._stop = bool(ray.get(self._desk.tell.remote(moment, True)))
 
     def step(self, moment: Moment) -> None:
         """Say how far it is, unless the last answer isn't there yet."""
@@ -102,7 +101,7 @@ class Messenger:
         if self._answer is not None:
             if not ray.wait([self._answer], timeout=0)[0]:
                 return
-            self._stop = ray.get(self._answer)
+            self._stop = bool(ray.get(self._answer))
         self._answer = self._desk.tell.remote(moment, False)
 
     def stopping(self) -> bool:

@@ -59,7 +59,13 @@ class Task(Protocol):
 class DetectorTask:
     """A whole detector, from ImageNet weights or from a bundle."""
 
-    watched = ("loss_classes", "loss_boxes", "loss_seeker", "positives_per_box", "kept_area")
+    watched: tuple[str, ...] = (
+        "loss_classes",
+        "loss_boxes",
+        "loss_seeker",
+        "positives_per_box",
+        "kept_area",
+    )
 
     def __init__(
         self,

@@ -25,6 +25,9 @@ from sparsight_cloud.training.run import run_training
 
 from .scenes import Notebook, a_run, draw_set
 
+# Ray's, about itself, when it looks at its own settings.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
 OPTIMISER = {"lr": 1e-3, "backbone_lr": 5e-4, "warmup_steps": 5, "ema": 0.9}
 
 TOLERANCE = 1e-6
@@ -141,7 +144,7 @@ def test_what_no_start_mends_is_told(squares: Path) -> None:
 def test_places_that_cannot_be_are_told(squares: Path) -> None:
     config, sampler = a_run(squares)
     for storage, told, kind in (
-        ("s3://bucket", "a folder of this run's own", TrainingError),
+        ("memory://bucket", "a folder of this run's own", TrainingError),
         ("nowhere://a/b", "can't be opened", UsageError),
     ):
         with pytest.raises(kind, match=told):
