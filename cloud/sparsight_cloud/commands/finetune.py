@@ -152,16 +152,13 @@ def _tell(runs: "tuple[TrainConfig, ...]", judged: "Judged", console: Console) -
     from sparsight_cloud.evaluation.run import run_evaluation
     from sparsight_cloud.page.html import Story, page
     from sparsight_cloud.training.loop import METRICS
+    from sparsight_cloud.training.metrics import read_metrics
 
     out = runs[-1].out
     detector = Detector.from_bundle(out / "bundle")
     match = match_classes(detector.classes, judged.dataset.classes)
     evaluation = run_evaluation(detector, judged.dataset, match, detector.settings, console)
     reports = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    losses: dict[str, list[dict[str, float]]] = {}
-    for config in runs:
-        rows = (config.out / METRICS).read_text(encoding="utf-8").splitlines()
-        losses[config.stage] = [json.loads(row) for row in rows]
     about = (
         f"{judged.dataset.boxes} objects in {len(judged.dataset.images)} pictures that were not "
         "trained on; seeker, patches and codec as on a device"
@@ -169,7 +166,7 @@ def _tell(runs: "tuple[TrainConfig, ...]", judged: "Judged", console: Console) -
     story = Story(
         title=out.name,
         about=about,
-        losses=losses,
+        losses={config.stage: read_metrics(config.out / METRICS) for config in runs},
         dataset=match.dataset(judged.dataset),
         evaluation=evaluation,
         rates=reports if runs[-1].stage != "detector" else {"none": reports},

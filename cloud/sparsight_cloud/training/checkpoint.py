@@ -4,7 +4,7 @@
         model/...              the network
         ema/...                its average
         first/... second/...   AdamW's moments, in bfloat16: half the bytes, and nothing was lost
-        metadata               {"step", "elapsed_s", "about"}
+        metadata               {"step", "elapsed_s", "about", "sums"}
 
 40 MB for the default detector.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -32,11 +32,14 @@ class Progress:
         step: Steps done.
         elapsed_s: Training time spent, over all starts of the run.
         about: What must not change between two starts of a run (data, model, seed).
+        sums: Sum and count of each watched value since the last row of the metrics file, so that
+            the next row is what it would have been.
     """
 
     step: int
     elapsed_s: float
     about: dict[str, object]
+    sums: dict[str, list[float]] = field(default_factory=dict)
 
 
 def save_checkpoint(
@@ -64,11 +67,7 @@ def save_checkpoint(
     for p, state in optimiser.state.items():
         tensors[f"first/{names[id(p)]}"] = state["exp_avg"].bfloat16()
         tensors[f"second/{names[id(p)]}"] = state["exp_avg_sq"].bfloat16()
-    meta = {
-        "progress": json.dumps(
-            {"step": progress.step, "elapsed_s": progress.elapsed_s, "about": progress.about}
-        )
-    }
+    meta = {"progress": json.dumps(asdict(progress))}
     partial = path.with_suffix(".partial")
     plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     try:

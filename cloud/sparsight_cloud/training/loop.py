@@ -172,15 +172,15 @@ class Loop:
             PartnerLost: Another process is gone.
         """
         last, metrics = self.config.out / CHECKPOINT, self.config.out / METRICS
-        done, before_s = 0, 0.0
+        done, before_s, means = 0, 0.0, Means()
         if last.exists():
             progress = load_checkpoint(
                 last, self.task.module, self.ema, self._optimiser, self._about
             )
-            done, before_s = progress.step, progress.elapsed_s
+            done, before_s, means = progress.step, progress.elapsed_s, Means(progress.sums)
         if self.rank == 0:
             drop_metrics_after(metrics, done)
-        elapsed_s, latest, means = before_s, dict[str, float](), Means()
+        elapsed_s, latest = before_s, dict[str, float]()
         if watcher is not None:
             watcher.begin(Moment(done, self._share(done, elapsed_s), elapsed_s, latest))
         start = kept = time.monotonic()
@@ -202,10 +202,10 @@ class Loop:
                 share = min(1.0, self._share(done, elapsed_s))
                 watcher.step(Moment(done, share, elapsed_s, latest))
             if word.save:
-                self._save(last, done, elapsed_s)
+                self._save(last, Progress(done, elapsed_s, self._about, means.sums))
                 saved(done)
                 kept = time.monotonic()
-        self._save(last, done, elapsed_s)
+        self._save(last, Progress(done, elapsed_s, self._about, means.sums))
         saved(done)
         return Outcome(done, elapsed_s, self._share(done, elapsed_s) >= 1.0)
 
@@ -241,11 +241,9 @@ class Loop:
         state = self.task.module.state_dict()
         torch._foreach_lerp_(list(self.ema.values()), [state[k] for k in self.ema], weight)
 
-    def _save(self, path: Path, done: int, elapsed_s: float) -> None:
-        if self.rank:
-            return
-        progress = Progress(done, elapsed_s, self._about)
-        save_checkpoint(path, self.task.module, self.ema, self._optimiser, progress)
+    def _save(self, path: Path, progress: Progress) -> None:
+        if self.rank == 0:
+            save_checkpoint(path, self.task.module, self.ema, self._optimiser, progress)
 
     def _share(self, done: int, elapsed_s: float) -> float:
         if self.config.minutes is not None:

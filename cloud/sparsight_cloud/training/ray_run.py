@@ -49,12 +49,13 @@ _AGAIN = "start again to go on from the last checkpoint"
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """A folder of a file system."""
+class _Keeping:
+    """The folder of the checkpoints, and how often to start again from them."""
 
     fs: AbstractFileSystem
     parent: str
     name: str
+    restarts: int
 
 
 def run_on_ray(
@@ -65,6 +66,7 @@ def run_on_ray(
     *,
     address: str | None = None,
     storage: str | None = None,
+    restarts: int = RESTARTS,
 ) -> Outcome:
     """Train, or go on training, with `config.processes` workers.
 
@@ -76,13 +78,14 @@ def run_on_ray(
         address: HOST:PORT of a Ray cluster's head, or `auto`; None starts one here.
         storage: Where checkpoints go, a path or URI that every machine reaches; a folder of the
             run's without.
+        restarts: How often workers may die before the run ends.
 
     Raises:
         TrainingError: The run can't start or go on.
         UsageError: There is no such cluster, or the URI can't be used here.
     """
     make_folder(config.out)
-    place = _place(config.out, storage)
+    keeping = _keeping(config.out, storage, restarts)
     if address is None and "lo" in {name for _, name in socket.if_nameindex()}:
         # Gloo otherwise looks up the host's name, which fails on machines without a network.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
@@ -91,7 +94,7 @@ def run_on_ray(
         try:
             with quiet():
                 cluster.connect()
-            return _run(config, dataset, watcher, say, place, switch.is_set)
+            return _run(config, dataset, watcher, say, keeping, switch.is_set)
         finally:
             cluster.disconnect()
 
@@ -101,7 +104,7 @@ def _run(
     dataset: Dataset,
     watcher: Watcher,
     say: Callable[[str], None],
-    place: _Place,
+    keeping: _Keeping,
     stopping: Callable[[], bool],
 ) -> Outcome:
     import pyarrow.fs
@@ -131,11 +134,11 @@ def _run(
             num_workers=workers, use_gpu=gpu, resources_per_worker={"CPU": 1, "GPU": int(gpu)}
         ),
         run_config=RunConfig(
-            name=place.name,
-            storage_path=place.parent,
-            storage_filesystem=pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(place.fs)),
+            name=keeping.name,
+            storage_path=keeping.parent,
+            storage_filesystem=pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(keeping.fs)),
             checkpoint_config=CheckpointConfig(num_to_keep=KEPT),
-            failure_config=FailureConfig(max_failures=RESTARTS),
+            failure_config=FailureConfig(max_failures=keeping.restarts),
         ),
     )
     try:
@@ -214,15 +217,14 @@ def _on_gpus(config: TrainConfig) -> bool:
     return config.device == "cuda" or (config.device == "auto" and there >= config.processes)
 
 
-def _place(out: Path, storage: str | None) -> _Place:
-    """Where checkpoints go."""
+def _keeping(out: Path, storage: str | None, restarts: int) -> _Keeping:
     fs, path = open_uri(storage or str(out.absolute() / CHECKPOINTS))
     parent, _, name = path.rstrip("/").rpartition("/")
     if not parent or not name:
         raise TrainingError(
             f"--storage: expected a folder of this run's own in a bucket or folder, got {storage}"
         )
-    return _Place(fs, parent, name)
+    return _Keeping(fs, parent, name, restarts)
 
 
 def _cause(error: Exception) -> str:

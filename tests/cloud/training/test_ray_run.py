@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from sparsight_cloud.training.checkpoint import read_checkpoint
 from sparsight_cloud.training.config import TrainConfig
 from sparsight_cloud.training.loop import CHECKPOINT, METRICS, Loop, Moment
 from sparsight_cloud.training.ray_run import run_on_ray
+from sparsight_cloud.training.ray_worker import Desk, Job, train_loop
 from sparsight_cloud.training.run import run_training
 
 from .scenes import Notebook, a_run, draw_set
@@ -30,10 +32,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 OPTIMISER = {"lr": 1e-3, "backbone_lr": 5e-4, "warmup_steps": 5, "ema": 0.9}
 
-TOLERANCE = 1e-6
-"""Of a loss, and of the average's distance from that of one process over its own length. Measured:
-both 0 with two workers, a sum of two floats being the same in any order; losses 5e-7 with four.
-After a kill 0.004 of the way that training went, since a checkpoint has its moments in bfloat16."""
+TOLERANCE = 0.01
+"""Of a loss, relative, after a kill: a checkpoint has its moments in bfloat16. Measured: 0.001.
+Without one two workers and one process end with the same bits, as `test_slices` says of both."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -98,7 +99,7 @@ def test_two_workers_one_of_them_killed_end_like_one_process(squares: Path) -> N
     assert said == ["a worker was lost; all start again"]
     assert [row["step"] for row in losses(two)] == [20, 40]
     for got, want in zip(losses(two), losses(one), strict=True):
-        assert got == pytest.approx(want, rel=0.01)
+        assert got == pytest.approx(want, rel=TOLERANCE)
     start = read_start(two, squares)
     way = torch.linalg.vector_norm(averages(one) - start)
     assert torch.linalg.vector_norm(averages(two) - averages(one)) < 0.02 * way
@@ -125,7 +126,7 @@ def test_a_run_that_was_stopped_goes_on_in_either_way(squares: Path) -> None:
     first = run_on_ray(config, sampler.dataset, Impatient(), print, storage=storage.as_uri())
     assert not first.finished
     assert 3 < first.steps < 400
-    assert len(list(storage.glob("checkpoint_*"))) == 1
+    assert len(list(storage.glob("checkpoint_20*"))) == 1
     plain = config.model_copy(update={"steps": first.steps + 2})
     notebook = Notebook()
     assert run_training(plain, sampler, notebook).steps == first.steps + 2
@@ -138,7 +139,18 @@ def test_what_no_start_mends_is_told(squares: Path) -> None:
     other, _ = a_run(squares, out="foreign", seed=1)
     run_training(config.model_copy(update={"steps": 1}), sampler, Notebook())
     with pytest.raises(TrainingError, match=r"another run \(seed was 0, is 1\)"):
-        run_on_ray(other, sampler.dataset, Notebook(), print)
+        run_on_ray(other, sampler.dataset, Notebook(), print, restarts=0)
+
+
+def test_workers_that_start_after_such_an_error_end_at_once(squares: Path) -> None:
+    import ray  # not before the cluster has told it what to read from the environment
+
+    config, _ = a_run(squares, out="after")
+    desk: Any = ray.remote(num_cpus=0)(Desk).remote()
+    ray.get(desk.conclude.remote(TrainingError("gone")))
+    ray.get(desk.conclude.remote(TrainingError("the second counts for nothing")))
+    train_loop({"job": Job(config, None, None, desk)})
+    assert str(ray.get(desk.end.remote())) == "gone"
 
 
 def test_places_that_cannot_be_are_told(squares: Path) -> None:
