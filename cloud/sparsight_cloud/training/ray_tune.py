@@ -103,8 +103,14 @@ def _sweep(
     early: bool,
 ) -> list[Judgement]:
     import ray
-    from ray import tune
-    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+
+    try:
+        from ray import tune
+        from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+    except ImportError as error:
+        raise UsageError(
+            f"Ray Tune can't be imported ({error}); pip install 'sparsight[train]'"
+        ) from error
 
     class Teller(tune.Callback):
         """Passes on what trials report, in the driver."""

@@ -24,16 +24,16 @@ def typed(*arguments: str) -> int:
     return run(app, arguments)
 
 
-def test_a_bundle_is_tuned_and_goes_on(
+def test_a_bundle_is_tuned_and_told_about(
     tmp_path: Path, split_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, out = draw_set(tmp_path / "set", pictures=10), tmp_path / "tuned"
-    command = [
+    command = (
         str(data / "squares.json"),
         *("--images", str(data / "images"), "--out", str(out), "--bundle", str(split_bundle)),
-        *("--device", "cpu", "--batch", "1", "--json"),
-    ]
-    assert typed(*command, "--steps", "5") == 0
+        *("--device", "cpu", "--batch", "1", "--steps", "5", "--json"),
+    )
+    assert typed(*command) == 0
     told = json.loads(capsys.readouterr().out)
     bundle = open_bundle(out / "bundle")
     given = open_bundle(split_bundle)
@@ -47,9 +47,6 @@ def test_a_bundle_is_tuned_and_goes_on(
     first, second = (load_config(out / f"{name}.yaml") for name in ("detector", "codec"))
     assert (first.steps, second.steps, second.stage) == (3, 2, "joint")
     assert second.out == out
-
-    assert typed(*command, "--steps", "5") == 0  # both runs are at their end
-    assert json.loads(capsys.readouterr().out)["ap"] == pytest.approx(told["ap"], abs=0.02)
 
 
 def test_the_same_pictures_are_held_out_each_time(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ One private cluster serves all of them.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from collections.abc import Iterator
@@ -20,8 +19,11 @@ from sparsight.errors import TrainingError, UsageError
 from sparsight_cloud.serving.ray_cluster import RayCluster
 from sparsight_cloud.training.checkpoint import read_checkpoint
 from sparsight_cloud.training.config import TrainConfig
+from sparsight_cloud.training.finetune import held_out
 from sparsight_cloud.training.loop import CHECKPOINT, METRICS, Loop, Moment
+from sparsight_cloud.training.metrics import read_metrics
 from sparsight_cloud.training.ray_run import run_on_ray
+from sparsight_cloud.training.ray_tune import RUNGS, Judgement, sweep
 from sparsight_cloud.training.ray_worker import Desk, Job, train_loop
 from sparsight_cloud.training.run import run_training
 
@@ -32,9 +34,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 OPTIMISER = {"lr": 1e-3, "backbone_lr": 5e-4, "warmup_steps": 5, "ema": 0.9}
 
-TOLERANCE = 0.01
-"""Of a loss, relative, after a kill: a checkpoint has its moments in bfloat16. Measured: 0.001.
-Without one two workers and one process end with the same bits, as `test_slices` says of both."""
+TOLERANCE = 0.03
+"""Of a loss, relative, after a kill: a checkpoint has its moments in bfloat16. Measured: below 0.01.
+Without a kill two workers and one process end with the same bits, as `test_slices` says of both."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,9 +53,9 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def losses(config: TrainConfig) -> list[dict[str, float]]:
-    """What the metrics file says of each row, times left out."""
-    rows = [json.loads(line) for line in (config.out / METRICS).read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k != "elapsed_s"} for row in rows]
+    """The curve: steps and losses of each row of the metrics file."""
+    rows = read_metrics(config.out / METRICS)
+    return [{k: v for k, v in row.items() if k == "step" or k.startswith("loss_")} for row in rows]
 
 
 def averages(config: TrainConfig) -> torch.Tensor:
@@ -113,25 +115,30 @@ def read_start(config: TrainConfig, squares: Path) -> torch.Tensor:
     return torch.cat([v.flatten() for v in loop.ema.values()])
 
 
-def test_a_run_that_was_stopped_goes_on_in_either_way(squares: Path) -> None:
+def test_a_run_goes_on_in_either_way(squares: Path) -> None:
     class Impatient(Notebook):
         def step(self, moment: Moment) -> None:
             super().step(moment)
-            if moment.step == 3:
+            if len(self.moments) == 2:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    changes = {"steps": 400, "optimiser": OPTIMISER, "checkpoint_s": 60.0, "out": "either"}
+    changes = {"steps": 2, "optimiser": OPTIMISER, "checkpoint_s": 60.0, "out": "either"}
     config, sampler = a_run(squares, **changes)
-    storage = squares / "elsewhere" / "run"
-    first = run_on_ray(config, sampler.dataset, Impatient(), print, storage=storage.as_uri())
-    assert not first.finished
-    assert 3 < first.steps < 400
+    run_training(config, sampler, Notebook())
+
+    storage, impatient = squares / "elsewhere" / "run", Impatient()
+    longer = config.model_copy(update={"steps": 400})
+    second = run_on_ray(longer, sampler.dataset, impatient, print, storage=storage.as_uri())
+    assert impatient.begun is not None
+    assert impatient.begun.step == 2
+    assert not second.finished
+    assert 2 < second.steps < 400
     assert len(list(storage.glob("checkpoint_20*"))) == 1
-    plain = config.model_copy(update={"steps": first.steps + 2})
-    notebook = Notebook()
-    assert run_training(plain, sampler, notebook).steps == first.steps + 2
+
+    plain, notebook = config.model_copy(update={"steps": second.steps + 2}), Notebook()
+    assert run_training(plain, sampler, notebook).steps == second.steps + 2
     assert notebook.begun is not None
-    assert notebook.begun.step == first.steps
+    assert notebook.begun.step == second.steps
 
 
 def test_what_no_start_mends_is_told(squares: Path) -> None:
@@ -151,6 +158,23 @@ def test_workers_that_start_after_such_an_error_end_at_once(squares: Path) -> No
     ray.get(desk.conclude.remote(TrainingError("the second counts for nothing")))
     train_loop({"job": Job(config, None, None, desk)})
     assert str(ray.get(desk.end.remote())) == "gone"
+
+
+def test_a_sweep_judges_trials_and_outlives_one_that_fails(squares: Path) -> None:
+    config, sampler = a_run(squares, steps=8, out="sweep")
+    wild = {**OPTIMISER, "lr": 1e30, "backbone_lr": 1e30, "warmup_steps": 0}
+    bad, _ = a_run(squares, steps=8, out="sweep", optimiser=wild)
+    train, val = held_out(sampler.dataset, 0.3)
+    told: list[Judgement] = []
+    last = sweep(
+        [config, bad], train, val, squares / "sweep", told.append, concurrent=2, early=False
+    )
+    good, failed = last
+    assert (good.trial, good.rung, good.step, good.failed) == (0, len(RUNGS), 8, "")
+    assert [one.step for one in told if one.trial == 0] == [3, 5, 8]
+    assert 0 <= good.ap <= 1
+    assert failed.trial == 1
+    assert "the gradient is not finite" in failed.failed
 
 
 def test_places_that_cannot_be_are_told(squares: Path) -> None:
