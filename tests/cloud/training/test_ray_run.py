@@ -35,7 +35,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 OPTIMISER = {"lr": 1e-3, "backbone_lr": 5e-4, "warmup_steps": 5, "ema": 0.9}
 
 TOLERANCE = 0.03
-"""Of a loss, relative, after a kill: a checkpoint has its moments in bfloat16. Measured: below 0.01.
+"""Of a loss, relative, after a kill: a checkpoint has its moments in bfloat16. Measured: below .01.
 Without a kill two workers and one process end with the same bits, as `test_slices` says of both."""
 
 
