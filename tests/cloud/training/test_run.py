@@ -175,6 +175,7 @@ def test_what_cannot_be_asked_for_is_told_at_once(
     for asked, told in (
         (["--steps", "1", "--minutes", "1"], "one of --minutes and --steps"),
         (["--eval-data", "a.json"], "--eval-data and --eval-images go together"),
+        (["--address", "head:6379"], "--address and --storage are for --workers"),
     ):
         assert typed(file, *asked) == 2
         assert told in capsys.readouterr().err
