@@ -33,6 +33,14 @@ data_app = typer.Typer(
 )
 
 
+Annotations = Annotated[
+    Path,
+    typer.Argument(
+        metavar="ANN",
+        help="The annotations, a JSON file unless --from says more.",
+        show_default=False,
+    ),
+]
 Images = Annotated[
     Path, typer.Option("--images", help="Folder of the pictures.", show_default=False)
 ]
@@ -129,14 +137,7 @@ def convert(
 
 @data_app.command()
 def check(
-    annotations: Annotated[
-        Path,
-        typer.Argument(
-            metavar="ANN",
-            help="The annotations, a JSON file unless --from says more.",
-            show_default=False,
-        ),
-    ],
+    annotations: Annotations,
     images: Images,
     from_: Annotated[Format, typer.Option("--from", help="Format of ANN.")] = Format.COCO,
     allow_empty: AllowEmpty = False,
@@ -180,14 +181,7 @@ def check(
 
 @data_app.command()
 def stats(
-    annotations: Annotated[
-        Path,
-        typer.Argument(
-            metavar="ANN",
-            help="The annotations, a JSON file unless --from says more.",
-            show_default=False,
-        ),
-    ],
+    annotations: Annotations,
     images: Images,
     from_: Annotated[Format, typer.Option("--from", help="Format of ANN.")] = Format.COCO,
     long_side: Annotated[
