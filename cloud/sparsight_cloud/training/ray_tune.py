@@ -115,12 +115,20 @@ def _sweep(
     class Teller(tune.Callback):
         """Passes on what trials report, in the driver."""
 
+        def __init__(self, tell: Callable[[Judgement], None]) -> None:
+            self._tell = tell
+
         def on_trial_result(
             self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
         ) -> None:
-            judgement = Judgement(**{k: result[k] for k in Judgement.__slots__})
-            last[judgement.trial] = judgement
-            told(judgement)
+            self._tell(Judgement(**{k: result[k] for k in Judgement.__slots__}))
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {}  # Ray Tune pickles it for a sweep that goes on, which ours don't
+
+    def note(judgement: Judgement) -> None:
+        last[judgement.trial] = judgement
+        told(judgement)
 
     last: dict[int, Judgement] = {}
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
@@ -135,7 +143,7 @@ def _sweep(
         param_space={"job": [job], "trial": tune.grid_search(list(range(len(configs))))},
         tune_config=tune.TuneConfig(scheduler=asha if early else FIFOScheduler()),
         run_config=tune.RunConfig(
-            name="trials", storage_path=str(out), verbose=0, callbacks=[Teller()]
+            name="trials", storage_path=str(out), verbose=0, callbacks=[Teller(note)]
         ),
     )
     try:

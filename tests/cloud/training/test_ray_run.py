@@ -22,7 +22,7 @@ from sparsight_cloud.training.config import TrainConfig
 from sparsight_cloud.training.finetune import held_out
 from sparsight_cloud.training.loop import CHECKPOINT, METRICS, Loop, Moment
 from sparsight_cloud.training.metrics import read_metrics
-from sparsight_cloud.training.ray_run import run_on_ray
+from sparsight_cloud.training.ray_run import CHECKPOINTS, run_on_ray
 from sparsight_cloud.training.ray_tune import RUNGS, Judgement, sweep
 from sparsight_cloud.training.ray_worker import Desk, Job, train_loop
 from sparsight_cloud.training.run import run_training
@@ -34,17 +34,19 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 OPTIMISER = {"lr": 1e-3, "backbone_lr": 5e-4, "warmup_steps": 5, "ema": 0.9}
 
-TOLERANCE = 0.03
-"""Of a loss, relative, after a kill: a checkpoint has its moments in bfloat16. Measured: below .01.
-Without a kill two workers and one process end with the same bits, as `test_slices` says of both."""
+TOLERANCE = 1e-4
+"""Of a loss, relative, and of the average's distance from that of one process over the way that
+training went. With two workers, whose gradients have one sum in any order, both are 0."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def ray_cluster() -> Iterator[None]:
-    cluster = RayCluster(cpus=3, with_serve=False)
-    cluster.connect()
-    yield
-    cluster.disconnect()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # the controller looks so often
+        cluster = RayCluster(cpus=3, with_serve=False)
+        cluster.connect()
+        yield
+        cluster.disconnect()
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +71,13 @@ def a_worker() -> int:
 
 
 class Killer(Notebook):
-    """Kills a worker after some steps, once; counts how often the run began."""
+    """Kills a worker once a checkpoint is committed; counts how often the run began."""
 
-    def __init__(self) -> None:
+    def __init__(self, checkpoints: Path) -> None:
         super().__init__()
         self.begins: list[int] = []
         self.killed = False
+        self._committed = checkpoints / "checkpoint_manager_snapshot.json"
 
     def begin(self, moment: Moment) -> None:
         super().begin(moment)
@@ -82,37 +85,31 @@ class Killer(Notebook):
 
     def step(self, moment: Moment) -> None:
         super().step(moment)
-        if moment.step >= 12 and not self.killed:
+        if not self.killed and self._committed.exists():
             self.killed = True
             os.kill(a_worker(), signal.SIGKILL)
 
 
 def test_two_workers_one_of_them_killed_end_like_one_process(squares: Path) -> None:
-    changes = {"steps": 40, "batch": 4, "optimiser": OPTIMISER, "checkpoint_s": 0.5}
+    changes = {"steps": 60, "batch": 4, "optimiser": OPTIMISER, "checkpoint_s": 0.5}
     one, sampler = a_run(squares, out="one", processes=1, slices=2, **changes)
     run_training(one, sampler, Notebook())
     two, sampler = a_run(squares, out="two", processes=2, **changes)
-    killer, said = Killer(), list[str]()
+    killer, said = Killer(two.out / CHECKPOINTS), list[str]()
     outcome = run_on_ray(two, sampler.dataset, killer, said.append)
-    assert (outcome.steps, outcome.finished) == (40, True)
+    assert (outcome.steps, outcome.finished) == (60, True)
     assert killer.killed
     first, second = killer.begins
-    assert first == 0 < second < 40
+    assert first == 0 < second < 60
     assert said == ["a worker was lost; all start again"]
-    assert [row["step"] for row in losses(two)] == [20, 40]
+    assert [row["step"] for row in losses(two)] == [20, 40, 60]
     for got, want in zip(losses(two), losses(one), strict=True):
         assert got == pytest.approx(want, rel=TOLERANCE)
-    start = read_start(two, squares)
+    fresh, sampler = a_run(squares, out="fresh", processes=1, slices=2, batch=4)
+    begun = Loop(0, 1, fresh, sampler, torch.device("cpu")).ema
+    start = torch.cat([v.flatten() for v in begun.values()])
     way = torch.linalg.vector_norm(averages(one) - start)
-    assert torch.linalg.vector_norm(averages(two) - averages(one)) < 0.02 * way
-
-
-def read_start(config: TrainConfig, squares: Path) -> torch.Tensor:
-    """The average before the first step."""
-    fresh, sampler = a_run(squares, out="fresh", processes=1, slices=2, batch=4, steps=1)
-    fresh = fresh.model_copy(update={"seed": config.seed})
-    loop = Loop(0, 1, fresh, sampler, torch.device("cpu"))
-    return torch.cat([v.flatten() for v in loop.ema.values()])
+    assert torch.linalg.vector_norm(averages(two) - averages(one)) <= TOLERANCE * way
 
 
 def test_a_run_goes_on_in_either_way(squares: Path) -> None:

@@ -119,9 +119,9 @@ def test_killed_and_started_again_a_run_ends_as_if_nothing_had_happened(
     straight = averages(config)
     resumed = read_checkpoint(last, "ema/")[1]
     start = {f"ema/{k}": v for k, v in Loop(0, 1, config, sampler, CPU).ema.items()}
-    # Measured: 0.004 with moments in bfloat16, 0 with moments in full, 4 with other samples.
+    # Measured: 0; 0.004 with moments in bfloat16, 4 with other samples.
     ratio = apart(resumed, straight) / apart(start, straight)
-    assert ratio < 0.02
+    assert ratio < 1e-4
 
 
 def test_ctrl_c_saves_and_a_finished_run_stays_finished(squares: Path) -> None:
