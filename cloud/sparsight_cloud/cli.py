@@ -17,10 +17,12 @@ from sparsight_cloud.commands.cloud import cloud_app
 from sparsight_cloud.commands.data import data_app
 from sparsight_cloud.commands.detect import detect
 from sparsight_cloud.commands.evaluate import evaluate
+from sparsight_cloud.commands.finetune import finetune
 from sparsight_cloud.commands.importing import import_checkpoint
 from sparsight_cloud.commands.pki import pki_app
 from sparsight_cloud.commands.precision import export, precisions
 from sparsight_cloud.commands.train import train
+from sparsight_cloud.commands.tune import tune
 
 EXTRA = "cloud"
 NEEDS = (
@@ -46,6 +48,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "eval": evaluate,
     "import": import_checkpoint,
     "train": train,
+    "finetune": finetune,
+    "tune": tune,
 }
 BUNDLE_COMMANDS: dict[str, Callable[..., None]] = {
     "bases": bases,

@@ -1,57 +1,43 @@
 """`sparsight data`: convert annotated sets, and look at one before training on it."""
 
-import json
-import sys
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from sparsight.errors import DataError, UsageError
+from sparsight_cloud.commands.data_options import (
+    AllowEmpty,
+    Annotations,
+    AsJson,
+    DropBadBoxes,
+    Images,
+    SplitOption,
+    counts,
+    end_with_problems,
+    print_json,
+    print_notes,
+    reading_of,
+)
+from sparsight_cloud.commands.data_stats import stats
 from sparsight_cloud.data.choices import Format, Placing, Split, Target
 
 if TYPE_CHECKING:
-    from sparsight_cloud.data.reading import Reading
     from sparsight_cloud.data.summary import Summary
 
-T = TypeVar("T")
-
-_WORTH_A_BAR = 200  # items; fewer are read before a person has seen the bar
 
 data_app = typer.Typer(
     name="data",
-    help="Convert and check annotated data sets.",
+    help="Convert, check and measure annotated data sets.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
 
 
-Images = Annotated[
-    Path, typer.Option("--images", help="Folder of the pictures.", show_default=False)
-]
-AllowEmpty = Annotated[
-    bool,
-    typer.Option(
-        "--allow-empty",
-        help="Take pictures whose labels are missing or empty as pictures without objects.",
-    ),
-]
-DropBadBoxes = Annotated[
-    bool,
-    typer.Option(
-        "--drop-bad-boxes",
-        help="Leave boxes out that lie outside their picture or have no size (VisDrone has one).",
-    ),
-]
-SplitOption = Annotated[
-    Split, typer.Option("--split", help="For uavdt: the benchmark's part to read.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+data_app.command()(stats)
 
 
 @data_app.command()
@@ -106,19 +92,19 @@ def convert(
     from sparsight_cloud.data.yolo import write_yolo
 
     _require_free(out, to)
-    reading = _reading(allow_empty, drop_bad_boxes, split, as_json)
+    reading = reading_of(allow_empty, drop_bad_boxes, split, as_json)
     dataset = scan_dataset(source, images, from_, reading)
     if reading.problem_count:
-        _end_with_problems(source, reading, as_json)
+        end_with_problems(source, reading, as_json)
     if to is Target.COCO:
         write_coco(dataset, out)
     else:
         write_yolo(dataset, out, pictures)
     summary = summarise(dataset)
     if as_json:
-        _print_json({"out": str(out), "notes": reading.notes, "summary": asdict(summary)})
+        print_json({"out": str(out), "notes": reading.notes, "summary": asdict(summary)})
         return
-    _print_notes(reading)
+    print_notes(reading)
     typer.echo(
         f"wrote {out}: {summary.images} pictures, {summary.boxes} boxes of "
         f"{len(summary.classes)} classes, {summary.ignore_regions} ignore regions"
@@ -127,14 +113,7 @@ def convert(
 
 @data_app.command()
 def check(
-    annotations: Annotated[
-        Path,
-        typer.Argument(
-            metavar="ANN",
-            help="The annotations, a JSON file unless --from says more.",
-            show_default=False,
-        ),
-    ],
+    annotations: Annotations,
     images: Images,
     from_: Annotated[Format, typer.Option("--from", help="Format of ANN.")] = Format.COCO,
     allow_empty: AllowEmpty = False,
@@ -157,10 +136,10 @@ def check(
     from sparsight_cloud.data.formats import scan_dataset
     from sparsight_cloud.data.summary import summarise
 
-    reading = _reading(allow_empty, drop_bad_boxes, split, as_json)
+    reading = reading_of(allow_empty, drop_bad_boxes, split, as_json)
     summary = summarise(scan_dataset(annotations, images, from_, reading))
     if as_json:
-        _print_json(
+        print_json(
             {
                 "summary": asdict(summary),
                 "notes": reading.notes,
@@ -170,29 +149,10 @@ def check(
         )
         raise typer.Exit(DataError.exit_code if reading.problem_count else 0)
     _print_summary(annotations, summary)
-    _print_notes(reading)
+    print_notes(reading)
     if reading.problem_count:
-        _end_with_problems(annotations, reading, as_json=False)
+        end_with_problems(annotations, reading, as_json=False)
     typer.echo("no problems")
-
-
-def _reading(allow_empty: bool, drop_bad_boxes: bool, split: Split, quiet: bool) -> "Reading":
-    from sparsight_cloud.data.reading import Reading, silent
-
-    return Reading(
-        allow_empty=allow_empty,
-        drop_bad_boxes=drop_bad_boxes,
-        check_pictures=True,
-        split=split,
-        track=silent if quiet else _bar,
-    )
-
-
-def _bar(items: Sequence[T], what: str, /) -> Iterable[T]:
-    if len(items) < _WORTH_A_BAR:
-        return items
-    console = Console(stderr=True)
-    return track(items, f"reading {what}", console=console, transient=True)
 
 
 def _require_free(out: Path, to: Target) -> None:
@@ -202,29 +162,6 @@ def _require_free(out: Path, to: Target) -> None:
         return
     if out.exists():
         raise UsageError(f"{out}: there already; nothing is overwritten, remove it or change --out")
-
-
-def _end_with_problems(annotations: Path, reading: "Reading", as_json: bool) -> None:
-    from sparsight_cloud.data.reading import DatasetProblems
-
-    if as_json:
-        problems = [asdict(problem) for problem in reading.problems]
-        _print_json({"problem_count": reading.problem_count, "problems": problems})
-    else:
-        error = DatasetProblems(annotations, reading.problems, reading.problem_count)
-        # No wrapping and no markup: these lines are for searching and for editors to jump from.
-        typer.echo(str(error), err=True)
-    raise typer.Exit(DataError.exit_code)
-
-
-def _print_notes(reading: "Reading") -> None:
-    for note in reading.notes:
-        typer.echo(f"note: {note}", err=True)
-
-
-def _print_json(value: object) -> None:
-    json.dump(value, sys.stdout, indent=2)
-    sys.stdout.write("\n")
 
 
 def _print_summary(annotations: Path, summary: "Summary") -> None:
@@ -241,19 +178,12 @@ def _print_summary(annotations: Path, summary: "Summary") -> None:
     whole.add_row("ignore regions", regions)
     console.print(whole)
     ends = [f"to {size.from_px:g} px" for size in summary.sizes[1:]] + ["px and more"]
-    sizes = _counts("size of a box", "boxes", "share")
+    sizes = counts("size of a box", "boxes", "share")
     for size, end in zip(summary.sizes, ends, strict=True):
         sizes.add_row(f"{size.name}, {size.from_px:g} {end}", str(size.boxes), f"{size.share:.1%}")
     console.print(sizes)
-    classes = _counts("class", "id", "boxes", "share", "pictures")
+    classes = counts("class", "id", "boxes", "share", "pictures")
     for c in summary.classes:
         share = c.boxes / max(summary.boxes, 1)
         classes.add_row(c.name, str(c.category_id), str(c.boxes), f"{share:.1%}", str(c.images))
     console.print(classes)
-
-
-def _counts(first: str, *others: str) -> Table:
-    table = Table(first)
-    for name in others:
-        table.add_column(name, justify="right")
-    return table

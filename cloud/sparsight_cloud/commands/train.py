@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -14,7 +13,6 @@ from rich.progress import track
 from sparsight.errors import UsageError
 
 if TYPE_CHECKING:
-    from sparsight.bundle import Manifest
     from sparsight_cloud.data.dataset import Dataset
     from sparsight_cloud.training.config import TrainConfig
     from sparsight_cloud.training.loop import Outcome
@@ -24,14 +22,6 @@ INTERRUPTED = 130
 """Exit code of a run that was asked to stop, as shells have it."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    """The labelled set to judge the bundle on."""
-
-    name: str
-    dataset: "Dataset"
 
 
 def train(
@@ -55,6 +45,26 @@ def train(
     device: Annotated[
         Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where to compute.")
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Train on Ray with so many workers, instead of here."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Ray cluster for the workers (auto: the one on this machine); starts a small one "
+            "here without.",
+        ),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI",
+            help="Folder for the workers' checkpoints that every machine reaches, such as "
+            "s3://bucket/run; OUT/checkpoints without.",
+        ),
+    ] = None,
     eval_data: Annotated[
         Path | None, typer.Option(help="Judge the bundle on these annotations, a COCO file.")
     ] = None,
@@ -73,8 +83,13 @@ def train(
         sparsight train visdrone
 
         sparsight train my.yaml --minutes 30 --eval-data val.json --eval-images pictures
+
+        sparsight train my.yaml --workers 2
+
+        sparsight train my.yaml --workers 8 --address head:6379 --storage s3://bucket/my-run
     """
     # What can be wrong with the arguments comes out first, before torch is loaded.
+    from sparsight_cloud.commands.shipping import Judged, ship
     from sparsight_cloud.data.coco import read_coco
     from sparsight_cloud.training.config import find_config, load_config
 
@@ -82,24 +97,25 @@ def train(
         raise UsageError("expected one of --minutes and --steps, got both; leave one out")
     if (eval_data is None) != (eval_images is None):
         raise UsageError("--eval-data and --eval-images go together; give both or none")
+    if workers is None and (address, storage) != (None, None):
+        raise UsageError("--address and --storage are for --workers; give it, too")
     file, base = find_config(config)
-    given = {"minutes": minutes, "steps": steps, "device": device}
+    given = {"minutes": minutes, "steps": steps, "device": device, "processes": workers}
     changes: dict[str, object] = {k: v for k, v in given.items() if v is not None}
     if out is not None:
         changes["out"] = out.resolve()
     settings = load_config(file, base=base, changes=changes)
     console = Console(stderr=True, quiet=as_json)
-    dataset = _read(settings, console)
+    dataset = read_data(settings, console)
     judged = None
     if eval_data is not None and eval_images is not None:
-        judged = _Judged(eval_data.name, read_coco(eval_data, eval_images))
+        judged = Judged(eval_data.name, read_coco(eval_data, eval_images))
 
-    from sparsight_cloud.training.samples import Sampler
-
-    sampler = Sampler(dataset, settings.crop, int(settings.cache_gb * 1e9))
     try:
-        _decode(sampler, console)
-        outcome = _run(settings, sampler, console)
+        if workers is None:
+            outcome = train_here(settings, dataset, console)
+        else:
+            outcome = train_on_ray(settings, dataset, console, address, storage)
     except KeyboardInterrupt:  # while decoding, or the second one
         console.print("stopped at once; the last checkpoint stays")
         raise typer.Exit(INTERRUPTED) from None
@@ -110,13 +126,16 @@ def train(
         "out": str(settings.out),
     }
     if not outcome.finished:
-        again = f"sparsight train {config}" + (f" --out {out}" if out else "")
+        flags = {"out": out, "workers": workers, "address": address, "storage": storage}
+        again = " ".join(
+            [f"sparsight train {config}", *(f"--{k} {v}" for k, v in flags.items() if v)]
+        )
         console.print(
             f"stopped after step {outcome.steps}, saved; to go on: {again}", soft_wrap=True
         )
         _end(told, as_json)
         raise typer.Exit(INTERRUPTED)
-    manifest, report = _ship(settings, dataset, outcome, judged, console)
+    manifest, report = ship(settings, dataset, outcome, judged, console)
     _end(
         {**told, "bundle": str(settings.out / "bundle"), "id": manifest.id, "report": report},
         as_json,
@@ -130,7 +149,8 @@ def train(
     )
 
 
-def _read(settings: "TrainConfig", console: Console) -> "Dataset":
+def read_data(settings: "TrainConfig", console: Console) -> "Dataset":
+    """The data of a run, with a bar while it is read."""
     from sparsight_cloud.data.choices import Split
     from sparsight_cloud.data.formats import scan_dataset
     from sparsight_cloud.data.reading import Reading
@@ -168,93 +188,35 @@ def _decode(sampler: "Sampler", console: Console) -> None:
             return
 
 
-def _run(settings: "TrainConfig", sampler: "Sampler", console: Console) -> "Outcome":
+def train_here(settings: "TrainConfig", dataset: "Dataset", console: Console) -> "Outcome":
+    """Train in this process and those that it forks, with a board."""
     from sparsight_cloud.training.board import Board
     from sparsight_cloud.training.run import run_training
+    from sparsight_cloud.training.samples import Sampler
 
+    sampler = Sampler(dataset, settings.crop, int(settings.cache_gb * 1e9))
+    _decode(sampler, console)
     with Board(console, settings.optimiser.lr) as board:
         return run_training(settings, sampler, board)
 
 
-def _ship(
+def train_on_ray(
     settings: "TrainConfig",
     dataset: "Dataset",
-    outcome: "Outcome",
-    judged: _Judged | None,
     console: Console,
-) -> "tuple[Manifest, dict[str, Any] | None]":
-    """Write the bundle; with an evaluation, write it again with figures in its card."""
-    if settings.stage != "detector":
-        return _ship_codec(settings, judged, console)
+    address: str | None,
+    storage: str | None,
+) -> "Outcome":
+    """Train with workers on Ray, with a board."""
+    from sparsight_cloud.training.board import Board
+    from sparsight_cloud.training.ray_run import run_on_ray
 
-    from sparsight.model.detector import Detector
-    from sparsight.settings import DetectSettings
-    from sparsight_cloud.evaluation.judge import judge
-    from sparsight_cloud.evaluation.report import write_report
-    from sparsight_cloud.evaluation.tables import main_table
-    from sparsight_cloud.training.card import write_card
-    from sparsight_cloud.training.export import bundle_from_checkpoint
-    from sparsight_cloud.training.loop import CHECKPOINT
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    name, folder = settings.out.name[:100], settings.out / "bundle"
-    detect = DetectSettings(long_side_px=settings.crop.long_side_px)
-
-    def write(report: dict[str, Any] | None) -> "Manifest":
-        card = write_card(name, settings, dataset, outcome, report)
-        checkpoint = settings.out / CHECKPOINT
-        return bundle_from_checkpoint(checkpoint, folder, name=name, card=card, detect=detect)
-
-    manifest = write(None)
-    if judged is None:
-        return manifest, None
-    detector = Detector.from_bundle(folder)
-    about = {"bundle": {"name": name}, "annotations": judged.name}
-    report = judge(detector, judged.dataset, detector.settings, {}, None, about, console)
-    write_report(report, settings.out / "report.json")
-    console.print(main_table(report))
-    return write(report), report
-
-
-def _ship_codec(
-    settings: "TrainConfig", judged: _Judged | None, console: Console
-) -> "tuple[Manifest, dict[str, Any] | None]":
-    """Write the bundle of two halves; with an evaluation, again with each rate's figures."""
-    from dataclasses import replace
-
-    from rich.table import Table
-
-    from sparsight.bundle import with_figures
-    from sparsight.model.detector import Detector
-    from sparsight_cloud.commands.bundle import Asked, build_codec_bundle
-    from sparsight_cloud.evaluation.judge import judge
-    from sparsight_cloud.evaluation.report import write_report
-
-    name, folder = settings.out.name[:100], settings.out / "bundle"
-    manifest = build_codec_bundle(settings, folder, Asked(), name=name, card=None, console=console)
-    if judged is None:
-        return manifest, None
-    detector = Detector.from_bundle(folder)
-    about = {"bundle": {"name": name}, "annotations": judged.name}
-    table = Table("rate", "kB a frame", "AP", "AP50", title="rates", title_justify="left")
-    reports: dict[str, Any] = {}
-    figures = []
-    for i in (None, *range(len(manifest.rates))):
-        chosen = replace(detector.settings, rate=i)
-        report = judge(detector, judged.dataset, chosen, {}, None, about, console)
-        reports["none" if i is None else str(i)] = report
-        size = report["payload_bytes_per_frame"]
-        if i is not None:
-            figures.append((size, report["ap"], report["ap50"]))
-        shown = "-" if size is None else f"{size / 1e3:.1f}"
-        table.add_row(
-            "no codec" if i is None else str(i),
-            shown,
-            f"{100 * report['ap']:.1f}",
-            f"{100 * report['ap50']:.1f}",
-        )
-    write_report(reports, settings.out / "report.json")
-    console.print(table)
-    return with_figures(folder, figures), reports
+    say(f"starting {settings.processes} workers on Ray")
+    with Board(console, settings.optimiser.lr) as board:
+        return run_on_ray(settings, dataset, board, say, address=address, storage=storage)
 
 
 def _end(told: dict[str, Any], as_json: bool) -> None:

@@ -1,10 +1,11 @@
 """A data set in figures: what a person wants to know before training on it."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float, Float32, Int64
 
 from sparsight.geometry import area
 from sparsight_cloud.data.dataset import Dataset
@@ -113,17 +114,25 @@ def summarise(dataset: Dataset) -> Summary:
             ClassCount(name, key, int(boxes[i]), int(images[i]))
             for i, (name, key) in enumerate(zip(dataset.classes, dataset.category_ids, strict=True))
         ),
-        sizes=_sizes(sides),
+        sizes=count_sizes(sides),
         ignore_regions=sum(regions),
         images_with_regions=sum(n > 0 for n in regions),
         frame_sizes=tuple(frames.most_common()),
     )
 
 
-def _sizes(sides_px: Float32[np.ndarray, " n"]) -> tuple[SizeCount, ...]:
-    starts = np.array([start for _, start in SIZES_PX])
+def count_sizes(
+    sides_px: Float[np.ndarray, " n"], named: Sequence[tuple[str, float]] = SIZES_PX
+) -> tuple[SizeCount, ...]:
+    """Boxes of each range of sizes.
+
+    Args:
+        sides_px: Square roots of areas.
+        named: Ranges and where each begins; the first at 0.
+    """
+    starts = np.array([start for _, start in named])
     counts = np.bincount(np.searchsorted(starts, sides_px, side="right") - 1, minlength=len(starts))
     return tuple(
         SizeCount(name, start, int(n), float(n) / max(len(sides_px), 1))
-        for (name, start), n in zip(SIZES_PX, counts, strict=True)
+        for (name, start), n in zip(named, counts, strict=True)
     )

@@ -107,23 +107,7 @@ def average_precision(dataset: Dataset, detections: Sequence[Detections]) -> ApR
             set, or boxes or scores that are not finite.
     """
     _check(dataset, detections)
-    kept_boxes = [~in_ignored(image.xyxy, image.ignore_xyxy) for image in dataset.images]
-    kept_found = [
-        ~in_ignored(found.xyxy, image.ignore_xyxy)
-        for image, found in zip(dataset.images, detections, strict=True)
-    ]
-    boxes = [
-        _annotation(i, box_xyxy, label)
-        for i, (image, keep) in enumerate(zip(dataset.images, kept_boxes, strict=True))
-        for box_xyxy, label in _rows(image.xyxy[keep], image.labels[keep])
-    ]
-    found = [
-        {**_annotation(i, box_xyxy, label), "score": score}
-        for i, (one, keep) in enumerate(zip(detections, kept_found, strict=True))
-        for (box_xyxy, label), score in zip(
-            _rows(one.xyxy[keep], one.labels[keep]), one.scores[keep].tolist(), strict=True
-        )
-    ]
+    boxes, found = _annotations(dataset, detections)
     names = dataset.classes
     counts = np.bincount([box["category_id"] for box in boxes], minlength=len(names)).tolist()
     precision, recall = _match(len(dataset.images), len(names), boxes, found)
@@ -149,6 +133,51 @@ def average_precision(dataset: Dataset, detections: Sequence[Detections]) -> ApR
         boxes_ignored=dataset.boxes - len(boxes),
         detections_ignored=sum(map(len, detections)) - len(found),
     )
+
+
+def precision_curves(
+    dataset: Dataset, detections: Sequence[Detections]
+) -> dict[str, Float[np.ndarray, " 101"]]:
+    """Precision at IoU .50 over recall 0, .01, ... 1, of each class that has boxes.
+
+    Args:
+        dataset: As in `average_precision`, and so are the detections.
+        detections: One value per picture.
+
+    Raises:
+        UsageError: As there.
+    """
+    _check(dataset, detections)
+    boxes, found = _annotations(dataset, detections)
+    precision, _ = _match(len(dataset.images), len(dataset.classes), boxes, found)
+    curves = precision[_IOU_50, :, :, 0, -1]
+    return {
+        name: curves[:, k] for k, name in enumerate(dataset.classes) if (curves[:, k] >= 0).all()
+    }
+
+
+def _annotations(
+    dataset: Dataset, detections: Sequence[Detections]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Boxes and detections outside ignored regions, as COCO has them."""
+    kept_boxes = [~in_ignored(image.xyxy, image.ignore_xyxy) for image in dataset.images]
+    kept_found = [
+        ~in_ignored(found.xyxy, image.ignore_xyxy)
+        for image, found in zip(dataset.images, detections, strict=True)
+    ]
+    boxes = [
+        _annotation(i, box_xyxy, label)
+        for i, (image, keep) in enumerate(zip(dataset.images, kept_boxes, strict=True))
+        for box_xyxy, label in _rows(image.xyxy[keep], image.labels[keep])
+    ]
+    found = [
+        {**_annotation(i, box_xyxy, label), "score": score}
+        for i, (one, keep) in enumerate(zip(detections, kept_found, strict=True))
+        for (box_xyxy, label), score in zip(
+            _rows(one.xyxy[keep], one.labels[keep]), one.scores[keep].tolist(), strict=True
+        )
+    ]
+    return boxes, found
 
 
 def _match(

@@ -108,6 +108,35 @@ class FailedPicture:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgedFrame:
+    """One frame's share of an evaluation; its pixels and maps are gone.
+
+    Attributes:
+        image: Its labels, those of classes that the detector knows.
+        detections: What was found, labelled with the data set's classes.
+        patches: What the slicer kept.
+        letterbox: How the frame lay in the input.
+        coverage: How many boxes lie in patches, and their area.
+        gflops: Cost, in 10^9 operations.
+        gflops_dense: Cost of the frame when run whole.
+        ms: Time of `detect`, in milliseconds.
+        times_ms: Time of each stage.
+        payload_bytes: What a device would have sent; None without a codec.
+    """
+
+    image: LabelledImage
+    detections: Detections
+    patches: Patches
+    letterbox: Letterbox
+    coverage: FrameCoverage
+    gflops: float
+    gflops_dense: float
+    ms: float
+    times_ms: dict[str, float]
+    payload_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """What a detector is worth on a data set. Means are over the frames that could be read.
 
@@ -124,6 +153,7 @@ class Evaluation:
         failed: Pictures that could not be read.
         classes_judged: The data set's classes that the detector knows and that have boxes.
         classes_unknown: Those that the detector doesn't know; their boxes don't count.
+        frames: Each of the frames that were judged.
     """
 
     ap: ApReport
@@ -138,20 +168,7 @@ class Evaluation:
     failed: tuple[FailedPicture, ...]
     classes_judged: tuple[str, ...]
     classes_unknown: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    """One frame's share of an evaluation; its pixels and maps are gone."""
-
-    image: LabelledImage
-    detections: Detections
-    coverage: FrameCoverage
-    gflops: float
-    gflops_dense: float
-    ms: float
-    times_ms: dict[str, float]
-    payload_bytes: int | None
+    frames: tuple[JudgedFrame, ...]
 
 
 def run_evaluation(
@@ -173,7 +190,7 @@ def run_evaluation(
     Raises:
         PictureError: No picture can be read. As long as one can, the others are in `failed`.
     """
-    judged: list[_Judged] = []
+    judged: list[JudgedFrame] = []
     failed: list[FailedPicture] = []
     labelled = match.dataset(dataset)
     with counting(console) as progress:
@@ -202,13 +219,15 @@ def _judge(
     frame: Frame,
     match: ClassMatch,
     settings: DetectSettings,
-) -> _Judged:
+) -> JudgedFrame:
     start_s = time.perf_counter()
     (result,) = detector.detect([frame], settings)
     ms = (time.perf_counter() - start_s) * 1e3
-    return _Judged(
+    return JudgedFrame(
         image=image,
         detections=match.detections(result.detections),
+        patches=result.patches,
+        letterbox=result.letterbox,
         coverage=frame_coverage(image, result.patches, result.letterbox),
         gflops=result.gflops,
         gflops_dense=detector.gflops_dense(result.letterbox),
@@ -219,7 +238,7 @@ def _judge(
 
 
 def _summed_up(
-    dataset: Dataset, match: ClassMatch, judged: list[_Judged], failed: list[FailedPicture]
+    dataset: Dataset, match: ClassMatch, judged: list[JudgedFrame], failed: list[FailedPicture]
 ) -> Evaluation:
     stages = dict.fromkeys(stage for frame in judged for stage in frame.times_ms)
     sizes = [frame.payload_bytes for frame in judged if frame.payload_bytes is not None]
@@ -241,6 +260,7 @@ def _summed_up(
         classes_unknown=tuple(
             name for i, name in enumerate(dataset.classes) if i not in match.judged
         ),
+        frames=tuple(judged),
     )
 
 

@@ -60,8 +60,10 @@ class Board:
         self._bar.stop()
 
     def begin(self, moment: Moment) -> None:
-        """Say where the run stands and draw the bar."""
+        """Say where the run stands and draw the bar; once more if the run began again."""
         self._begun = moment
+        for task in self._bar.task_ids:
+            self._bar.remove_task(task)
         if moment.share >= 1:
             self._console.print(f"already at its end: {moment.step} steps")
         elif moment.step:

@@ -118,6 +118,7 @@ class BottleneckTask:
         prior = Prior(deviation.flatten(0, 1))
         self.trained = Trained(bottleneck, prior, steps.clone()).to(device)
         self._lambdas = config.codec.lambdas
+        self.watched: tuple[str, ...] = ("loss_distance", "loss_features", *bits_names(rates))
         self.about: dict[str, object] = {
             "stage": "bottleneck",
             "model": self.network.settings.model_dump(mode="json"),
@@ -214,10 +215,16 @@ class Ways:
 
     def bits_by_rate(self, bits: Float[Tensor, " n2"]) -> dict[str, float]:
         """Bits a cell in patches, of all and of each rate that was drawn, to watch."""
-        out = {"bits_per_cell": self.a_cell(bits).item()}
+        of_all, *of_rate = bits_names(max(self.rates.tolist()) + 1)
+        out = {of_all: self.a_cell(bits).item()}
         for rate in sorted(set(self.rates.tolist())):
-            out[f"bits_per_cell_{rate}"] = self.a_cell(bits, rate).item()
+            out[of_rate[rate]] = self.a_cell(bits, rate).item()
         return out
+
+
+def bits_names(rates: int) -> tuple[str, ...]:
+    """Names of the bits a cell: of all rates together, and of each."""
+    return ("bits_per_cell", *(f"bits_per_cell_{rate}" for rate in range(rates)))
 
 
 def coded(

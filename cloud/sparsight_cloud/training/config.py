@@ -206,6 +206,17 @@ class TrainConfig(_Strict):
     )
     steps: int | None = Field(None, gt=0, description="the schedule follows the steps")
     processes: int = Field(2, ge=1, description="one thread each, on a CPU")
+    slices: int | None = Field(
+        None,
+        ge=1,
+        description="parts of a batch that are computed alone, their gradients averaged: as many "
+        "as processes, or a multiple, so that each accumulates. They decide the curve of the "
+        "losses; how many processes share them does not",
+    )
+    amp: Literal["auto", "off", "bfloat16"] = Field(
+        "auto",
+        description="mixed precision of `stage: detector`; auto is bfloat16 on a GPU that has it",
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = Field(0, ge=0)
     checkpoint_s: float = Field(120.0, gt=0)
@@ -226,9 +237,26 @@ class TrainConfig(_Strict):
         if (self.minutes is None) == (self.steps is None):
             came = "neither" if self.minutes is None else "both"
             raise ValueError(f"expected either `minutes` or `steps`, got {came}")
-        if self.batch % self.processes:
+        return self
+
+    @model_validator(mode="after")
+    def _evenly(self) -> TrainConfig:
+        if self.slices is not None and self.slices % self.processes:
             raise ValueError(
-                f"batch: expected a multiple of processes ({self.processes}), got {self.batch}"
+                f"slices: expected a multiple of processes ({self.processes}), got {self.slices}"
+            )
+        name = "processes" if self.slices is None else "slices"
+        parts = self.slices or self.processes
+        if self.batch % parts:
+            raise ValueError(f"batch: expected a multiple of {name} ({parts}), got {self.batch}")
+        return self
+
+    @model_validator(mode="after")
+    def _mixed(self) -> TrainConfig:
+        if self.amp == "bfloat16" and self.stage != "detector":
+            raise ValueError(
+                f"amp: expected auto or off with `stage: {self.stage}`, whose rates need floats of "
+                "32 bits, got 'bfloat16'"
             )
         return self
 
@@ -270,8 +298,8 @@ def load_config(
     Args:
         path: The YAML file.
         base: Folder that its paths are relative to; the file's without.
-        changes: Values that replace the file's, by key of the first level. One of `minutes` and
-            `steps` takes the other out.
+        changes: Values that replace the file's, by key, with dots below the first level. One of
+            `minutes` and `steps` takes the other out.
 
     Raises:
         TrainingError: No such file, no YAML, an unknown key or a value out of range; names it.
@@ -292,7 +320,7 @@ def load_config(
     if lengths & changes.keys():
         raw = {k: v for k, v in raw.items() if k not in lengths}
     try:
-        config = TrainConfig.model_validate({**raw, **changes})
+        config = TrainConfig.model_validate(_changed(raw, changes))
     except ValidationError as e:
         told = "; ".join(_explain(dict(problem)) for problem in e.errors())
         raise TrainingError(f"{path}: {told}") from e
@@ -305,6 +333,30 @@ def load_config(
     return config.model_copy(
         update={"data": data.model_copy(update=placed), "model": net, "out": here / config.out}
     )
+
+
+def _changed(raw: dict[str, Any], changes: Mapping[str, object]) -> dict[str, Any]:
+    """A mapping with values set at keys with dots; what is no mapping on the way is replaced."""
+    out = dict(raw)
+    for key, value in changes.items():
+        first, _, rest = key.partition(".")
+        below = out.get(first)
+        inner = below if isinstance(below, dict) else {}
+        out[first] = _changed(inner, {rest: value}) if rest else value
+    return out
+
+
+def write_config(config: TrainConfig, path: Path, heading: str = "") -> None:
+    """Write a configuration that `load_config` reads.
+
+    Args:
+        config: What is written, without the values that are so anyway.
+        path: The file.
+        heading: A comment at its top; one line.
+    """
+    raw = config.model_dump(mode="json", exclude_defaults=True)
+    comment = f"# {heading}\n" if heading else ""
+    path.write_text(comment + yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
 
 
 def _explain(problem: dict[str, Any]) -> str:

@@ -33,6 +33,7 @@ from sparsight_cloud.training.bottleneck import (
     FEATURE_WEIGHT,
     Ways,
     answers_apart,
+    bits_names,
     coded,
     fingerprint,
     require_classes,
@@ -134,6 +135,11 @@ class JointTask:
         prior = Prior(deviation.flatten(0, 1))
         self.together = Together(network, prior, steps).to(device)
         self._lambdas = config.codec.lambdas
+        losses = ("distance", "features", "classes", "boxes", "seeker")
+        self.watched: tuple[str, ...] = (
+            *(f"loss_{name}" for name in losses),
+            *bits_names(len(self._lambdas)),
+        )
         self.about: dict[str, object] = {
             "stage": "joint",
             "model": settings.model_dump(mode="json"),

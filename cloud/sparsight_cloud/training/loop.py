@@ -1,12 +1,13 @@
 """The steps of one training process.
 
-    samples of (seed, step, rank) ─ forward, backward ─> gradients | clock | stop?
-                                                              │ summed over the processes (gloo)
-    next step <─ EMA (rank 0) <─ AdamW <─ clipped <───────────┘
+    samples of (seed, step, slice) ─ forward, backward ─> gradients | clock | stop? | save?
+       └── the next slice of this process                   │ mean over all slices (`exchange`)
+    next step <─ EMA (rank 0) <─ AdamW <─ clipped <─────────┘
 
-The clock of rank 0 and its wish to stop travel with the gradients, so all processes see the same
-time and end after the same step. The schedule follows the share of the run that is over, by the
-clock or by steps: by the clock, a run ends on time whatever else the machine does.
+The clock of rank 0 and its wishes to stop and to save travel with the gradients, so all processes
+see the same time, and save and end after the same step. The schedule follows the share of the run
+that is over, by the clock or by steps: by the clock, a run ends on time whatever else the machine
+does.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
 from sparsight.errors import TrainingError
 from sparsight_cloud.training.bottleneck import BottleneckTask
 from sparsight_cloud.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from sparsight_cloud.training.config import TrainConfig
+from sparsight_cloud.training.exchange import Exchange, Word
 from sparsight_cloud.training.joint import JointTask
 from sparsight_cloud.training.metrics import (
     EVERY_STEPS,
@@ -33,16 +34,12 @@ from sparsight_cloud.training.metrics import (
     drop_metrics_after,
 )
 from sparsight_cloud.training.samples import Sampler
-from sparsight_cloud.training.schedule import flat_gradients, learning_rate_factor
+from sparsight_cloud.training.schedule import learning_rate_factor
 from sparsight_cloud.training.step import Batch, batch_of
 from sparsight_cloud.training.tasks import DetectorTask, Task
 
 CHECKPOINT, METRICS = "last.safetensors", "metrics.jsonl"
 START_BATCHES = 16
-
-
-class PartnerLost(Exception):
-    """Another process of the run is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +64,7 @@ class Watcher(Protocol):
     """Is told how a run goes; the command line draws it."""
 
     def begin(self, moment: Moment) -> None:
-        """Once; a moment with steps done is a run that goes on from its checkpoint."""
+        """Once a start; a moment with steps done is a run that goes on from its checkpoint."""
         ...
 
     def step(self, moment: Moment) -> None:
@@ -96,7 +93,7 @@ class Loop:
     Attributes:
         task: What is trained.
         ema: Averages of its module's floating-point state, by name.
-        gradients: All gradients in one piece.
+        exchange: The gradients, and what travels with them.
     """
 
     def __init__(
@@ -110,13 +107,21 @@ class Loop:
             config: The run.
             sampler: Draws samples.
             device: Where to compute.
+
+        Raises:
+            TrainingError: The processes can't share the slices.
         """
         self.rank, self.ranks, self.config, self.sampler = rank, ranks, config, sampler
         self.device = device
+        self.slices = config.slices or ranks
+        if self.slices % ranks:
+            raise TrainingError(
+                f"slices: expected a multiple of the {ranks} processes, got {self.slices}"
+            )
         torch.manual_seed(config.seed)
         self.task = self._task()
-        self._whole = flat_gradients(self.task.module, 2, device)
-        self.gradients, self._told = self._whole[:-2], self._whole[-2:]
+        watched = self.task.watched
+        self.exchange = Exchange(self.task.module, watched, ranks, self.slices, device)
         self._optimiser = self.task.optimiser()
         state = self.task.module.state_dict()
         self.ema = {k: v.detach().clone() for k, v in state.items() if v.is_floating_point()}
@@ -143,92 +148,91 @@ class Loop:
         """Samples to set up norms with, the same in every process."""
         rng = np.random.default_rng(self.config.seed)
         for _ in range(START_BATCHES):
-            samples = [self.sampler.draw(rng) for _ in range(self.config.batch // self.ranks)]
-            yield batch_of(samples, self.config.patches, rng, torch.device("cpu"))
+            yield self._slice(rng, torch.device("cpu"))
 
-    def go(self, watcher: Watcher | None, stopping: Callable[[], bool]) -> Outcome:
+    def _slice(self, rng: np.random.Generator, device: torch.device) -> Batch:
+        samples = [self.sampler.draw(rng) for _ in range(self.config.batch // self.slices)]
+        return batch_of(samples, self.config.patches, rng, device)
+
+    def go(
+        self,
+        watcher: Watcher | None,
+        stopping: Callable[[], bool],
+        saved: Callable[[int], None] = lambda step: None,
+    ) -> Outcome:
         """Train to the end, or until asked to stop; rank 0 leaves a checkpoint.
 
         Args:
             watcher: Is told how it goes; None but for rank 0.
             stopping: Whether to stop after the step; only rank 0 is asked.
+            saved: Called in every process after the same step, when rank 0 has saved it.
 
         Raises:
             TrainingError: The checkpoint is of another run, or the gradient is not finite.
             PartnerLost: Another process is gone.
         """
         last, metrics = self.config.out / CHECKPOINT, self.config.out / METRICS
-        done, before_s = 0, 0.0
+        done, before_s, means = 0, 0.0, Means()
         if last.exists():
             progress = load_checkpoint(
                 last, self.task.module, self.ema, self._optimiser, self._about
             )
-            done, before_s = progress.step, progress.elapsed_s
+            done, before_s, means = progress.step, progress.elapsed_s, Means(progress.sums)
         if self.rank == 0:
             drop_metrics_after(metrics, done)
-        elapsed_s, latest, means = before_s, dict[str, float](), Means()
+        elapsed_s, latest = before_s, dict[str, float]()
         if watcher is not None:
             watcher.begin(Moment(done, self._share(done, elapsed_s), elapsed_s, latest))
-        start = saved = time.monotonic()
+        start = kept = time.monotonic()
         stopped = False
         while self._share(done, elapsed_s) < 1.0 and not stopped:
             factor = learning_rate_factor(self.config.optimiser, done, self._share(done, elapsed_s))
-            now_s = before_s + time.monotonic() - start
-            means.add(self._step(done, factor, now_s, stopping()))
-            elapsed_s, stopped = float(self._told[0]), bool(self._told[1])
+            now = time.monotonic()
+            due = now - kept > self.config.checkpoint_s
+            values, word = self._step(done, factor, Word(before_s + now - start, stopping(), due))
+            elapsed_s, stopped = word.now_s, word.stop
             done += 1
-            if self.rank:
-                continue
-            self._average(done)
-            if done % EVERY_STEPS == 0:
-                latest = means.take()
-                append_metrics(metrics, done, elapsed_s, latest)
+            if self.rank == 0:
+                self._average(done)
+                means.add(values)
+                if done % EVERY_STEPS == 0:
+                    latest = means.take()
+                    append_metrics(metrics, done, elapsed_s, latest)
             if watcher is not None:
                 share = min(1.0, self._share(done, elapsed_s))
                 watcher.step(Moment(done, share, elapsed_s, latest))
-            if time.monotonic() - saved > self.config.checkpoint_s:
-                self._save(last, done, elapsed_s)
-                saved = time.monotonic()
-        if self.rank == 0:
-            self._save(last, done, elapsed_s)
+            if word.save:
+                self._save(last, Progress(done, elapsed_s, self._about, means.sums))
+                saved(done)
+                kept = time.monotonic()
+        self._save(last, Progress(done, elapsed_s, self._about, means.sums))
+        saved(done)
         return Outcome(done, elapsed_s, self._share(done, elapsed_s) >= 1.0)
 
-    def backward(self, step: int) -> dict[str, float]:
-        """The gradients of this process's samples of a step, and what is worth watching."""
-        rng = np.random.default_rng([self.config.seed, step, self.rank])
-        samples = [self.sampler.draw(rng) for _ in range(self.config.batch // self.ranks)]
-        batch = batch_of(samples, self.config.patches, rng, self.device)
-        self.gradients.zero_()
-        total, values = self.task.losses(batch, rng)
-        total.backward()
-        return values
+    def backward(self, step: int) -> None:
+        """The gradients of this process's slices of a step, summed."""
+        self.exchange.begin()
+        for part in range(self.rank, self.slices, self.ranks):
+            rng = np.random.default_rng([self.config.seed, step, part])
+            total, values = self.task.losses(self._slice(rng, self.device), rng)
+            total.backward()
+            self.exchange.add(values)
 
-    def reduce(self, now_s: float, stop: bool) -> None:
-        """Average the gradients over the processes; rank 0's time and wish to stop go to all."""
-        first = self.rank == 0
-        self._told[0], self._told[1] = now_s if first else 0.0, float(stop and first)
-        if self.ranks == 1:
-            return
-        try:
-            dist.all_reduce(self._whole)
-        except RuntimeError as e:
-            raise PartnerLost(str(e)) from e
-        self.gradients /= self.ranks
-
-    def _step(self, step: int, factor: float, now_s: float, stop: bool) -> dict[str, float]:
-        values = self.backward(step)
-        self.reduce(now_s, stop)
-        norm = torch.linalg.vector_norm(self.gradients)
+    def _step(self, step: int, factor: float, word: Word) -> tuple[dict[str, float], Word]:
+        self.backward(step)
+        values, word = self.exchange.reduce(word if self.rank == 0 else None)
+        gradients = self.exchange.gradients
+        norm = torch.linalg.vector_norm(gradients)
         if not torch.isfinite(norm):
             raise TrainingError(
                 f"step {step}: the gradient is not finite; lower `optimiser.lr` (now "
                 f"{self.config.optimiser.lr:g}) and start again to go on from the last checkpoint"
             )
-        self.gradients *= (self.config.optimiser.clip_norm / (norm + 1e-6)).clamp(max=1.0)
+        gradients *= (self.config.optimiser.clip_norm / (norm + 1e-6)).clamp(max=1.0)
         for group in self._optimiser.param_groups:
             group["lr"] = group["base_lr"] * factor
         self._optimiser.step()
-        return {**values, "gradient_norm": float(norm), "lr_factor": factor}
+        return {**values, "gradient_norm": float(norm), "lr_factor": factor}, word
 
     @torch.no_grad()
     def _average(self, done: int) -> None:
@@ -237,9 +241,9 @@ class Loop:
         state = self.task.module.state_dict()
         torch._foreach_lerp_(list(self.ema.values()), [state[k] for k in self.ema], weight)
 
-    def _save(self, path: Path, done: int, elapsed_s: float) -> None:
-        progress = Progress(done, elapsed_s, self._about)
-        save_checkpoint(path, self.task.module, self.ema, self._optimiser, progress)
+    def _save(self, path: Path, progress: Progress) -> None:
+        if self.rank == 0:
+            save_checkpoint(path, self.task.module, self.ema, self._optimiser, progress)
 
     def _share(self, done: int, elapsed_s: float) -> float:
         if self.config.minutes is not None:

@@ -6,29 +6,34 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 
 EVERY_STEPS = 20
 
 
-@dataclass(slots=True)
 class Means:
     """Means of named values since they were last taken."""
 
-    _sums: dict[str, float] = field(default_factory=dict)
-    _counts: dict[str, int] = field(default_factory=dict)
+    def __init__(self, sums: dict[str, list[float]] | None = None) -> None:
+        """Goes on with the sums of another."""
+        self._sums = {name: list(pair) for name, pair in (sums or {}).items()}
+
+    @property
+    def sums(self) -> dict[str, list[float]]:
+        """Sum and count of each value."""
+        return {name: list(pair) for name, pair in self._sums.items()}
 
     def add(self, values: dict[str, float]) -> None:
         """One step's values; a step need not have all of them."""
         for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-            self._counts[name] = self._counts.get(name, 0) + 1
+            pair = self._sums.setdefault(name, [0.0, 0.0])
+            pair[0] += value
+            pair[1] += 1
 
     def take(self) -> dict[str, float]:
         """The means, and begin again; nothing if no step was added."""
-        out = {name: value / self._counts[name] for name, value in self._sums.items()}
-        self._sums, self._counts = {}, {}
+        out = {name: total / count for name, (total, count) in self._sums.items()}
+        self._sums = {}
         return out
 
 
@@ -45,6 +50,13 @@ def append_metrics(file: Path, step: int, elapsed_s: float, means: dict[str, flo
     row = {"step": step, "elapsed_s": round(elapsed_s, 1), **rounded}
     with file.open("a", encoding="utf-8") as f:
         f.write(json.dumps(row) + "\n")
+
+
+def read_metrics(file: Path) -> list[dict[str, float]]:
+    """The lines of the metrics file; none where a run ended before its first."""
+    if not file.exists():
+        return []
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def drop_metrics_after(file: Path, step: int) -> None:

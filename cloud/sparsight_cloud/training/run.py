@@ -36,7 +36,8 @@ import torch.multiprocessing as mp
 
 from sparsight.errors import SparsightError, TrainingError
 from sparsight_cloud.training.config import TrainConfig
-from sparsight_cloud.training.loop import Loop, Outcome, PartnerLost, Watcher
+from sparsight_cloud.training.exchange import PartnerLost
+from sparsight_cloud.training.loop import Loop, Outcome, Watcher
 from sparsight_cloud.training.samples import Sampler
 
 HELPER_END_S = 10.0
@@ -56,17 +57,12 @@ def run_training(config: TrainConfig, sampler: Sampler, watcher: Watcher) -> Out
     """
     device = choose_device(config.device)
     ranks = 1 if device.type == "cuda" else config.processes
-    try:
-        config.out.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise TrainingError(
-            f"{config.out}: can't make the run's folder ({e.strerror}); change `out`"
-        ) from e
+    make_folder(config.out)
     with (
-        _alone_in(config.out),
-        _stop_switch() as switch,
+        alone_in(config.out),
+        stop_switch() as switch,
         tempfile.TemporaryDirectory(prefix="sparsight-train-") as meeting,
-        _threads(1 if device.type == "cpu" else torch.get_num_threads()),
+        threads(1 if device.type == "cpu" else torch.get_num_threads()),
     ):
         context = mp.get_context("fork")
         helpers = [
@@ -90,6 +86,20 @@ def run_training(config: TrainConfig, sampler: Sampler, watcher: Watcher) -> Out
                     p.kill()
 
 
+def make_folder(out: Path) -> None:
+    """Make a run's folder.
+
+    Raises:
+        TrainingError: It can't be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise TrainingError(
+            f"{out}: can't make the run's folder ({e.strerror}); change `out`"
+        ) from e
+
+
 def choose_device(wanted: str) -> torch.device:
     """The device that `auto`, `cpu` or `cuda` means here.
 
@@ -107,7 +117,7 @@ def _help(rank: int, ranks: int, meeting: Path, config: TrainConfig, sampler: Sa
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _end_with_parent()
     try:
-        with _threads(1), _group(rank, ranks, meeting):
+        with threads(1), _group(rank, ranks, meeting):
             Loop(rank, ranks, config, sampler, torch.device("cpu")).go(None, lambda: False)
     except PartnerLost:
         os._exit(0)  # rank 0 is gone, or says itself what happened
@@ -166,7 +176,7 @@ def _group(rank: int, ranks: int, meeting: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def threads(count: int) -> Iterator[None]:
     """So many threads for torch and OpenCV; freed memory stays with the process."""
     before, before_cv2 = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(count)
@@ -191,7 +201,7 @@ def _keep_freed_memory() -> None:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path) -> Iterator[None]:
     """Refuse a second run in the same folder: they would overwrite each other's checkpoints."""
     with (folder / ".lock").open("w") as f:
         try:
@@ -205,7 +215,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _stop_switch() -> Iterator[threading.Event]:
+def stop_switch() -> Iterator[threading.Event]:
     """Set by the first Ctrl-C or SIGTERM; the second Ctrl-C ends the program."""
     switch = threading.Event()
     if threading.current_thread() is not threading.main_thread():

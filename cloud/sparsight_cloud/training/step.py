@@ -102,13 +102,25 @@ def batch_of(
     return Batch(image, torch.from_numpy(np.stack(keeps)).to(device), tuple(cuts), labels)
 
 
-def losses_of(network: Network, batch: Batch, config: TrainConfig) -> Losses:
-    """Forward and losses of one batch."""
-    p3, heat = network.look(batch.image)
-    keep, labels = cut_by_seeker(batch, heat)
-    logits, distances = network.detect(p3, keep)
+def losses_of(
+    network: Network, batch: Batch, config: TrainConfig, *, mixed: bool = False
+) -> Losses:
+    """Forward and losses of one batch.
+
+    Args:
+        network: What learns.
+        batch: Samples.
+        config: Says which losses.
+        mixed: Compute the network in bfloat16, the losses never. Weights, gradients and what the
+            optimiser keeps stay in floats of 32 bits, so nothing has to be scaled.
+    """
+    with torch.autocast(batch.image.device.type, torch.bfloat16, enabled=mixed):
+        p3, heat = network.look(batch.image)
+        keep, labels = cut_by_seeker(batch, heat)
+        logits, distances = network.detect(p3, keep)
     centres, strides = cell_centres((keep.shape[1], keep.shape[2]), p3.device)
-    return detector_losses(heat, logits, distances, centres, strides, labels, config.seeker_loss)
+    told = (heat.float(), logits.float(), distances.float())
+    return detector_losses(*told, centres, strides, labels, config.seeker_loss)
 
 
 def cut_by_seeker(

@@ -7,7 +7,7 @@ Loop ─ batch ─> Task.losses ─> total (and what is worth watching)
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -29,9 +29,11 @@ class Task(Protocol):
 
     Attributes:
         about: What must not change between two starts of a run.
+        watched: Names of all the values that `losses` may return.
     """
 
     about: dict[str, object]
+    watched: tuple[str, ...]
 
     @property
     def module(self) -> nn.Module:
@@ -56,6 +58,14 @@ class Task(Protocol):
 
 class DetectorTask:
     """A whole detector, from ImageNet weights or from a bundle."""
+
+    watched: tuple[str, ...] = (
+        "loss_classes",
+        "loss_boxes",
+        "loss_seeker",
+        "positives_per_box",
+        "kept_area",
+    )
 
     def __init__(
         self,
@@ -94,6 +104,7 @@ class DetectorTask:
             for part in (self.network.stem, self.network.seeker):
                 part.eval().requires_grad_(False)
         self.about: dict[str, object] = {"model": settings.model_dump(mode="json")}
+        self._mixed = mixed_precision(config.amp, device)
 
     @property
     def module(self) -> Network:
@@ -108,7 +119,7 @@ class DetectorTask:
         self, batch: Batch, rng: np.random.Generator
     ) -> tuple[Float[Tensor, ""], dict[str, float]]:
         """Classes, boxes and seeker."""
-        losses = losses_of(self.network, batch, self.config)
+        losses = losses_of(self.network, batch, self.config, mixed=self._mixed)
         return losses.total, {
             "loss_classes": losses.classes.item(),
             "loss_boxes": losses.boxes.item(),
@@ -116,6 +127,13 @@ class DetectorTask:
             "positives_per_box": losses.positives_per_box,
             "kept_area": losses.usable,
         }
+
+
+def mixed_precision(wanted: Literal["auto", "off", "bfloat16"], device: torch.device) -> bool:
+    """Whether to compute in bfloat16 where that does no harm."""
+    if wanted == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return wanted == "bfloat16"
 
 
 def train_mode(network: Network) -> None:

@@ -5,7 +5,8 @@
 
 Index N stands for a row of zeros. On a CPU gather, scatter and the depth-wise sum are numba loops
 with the gradients beside them (design runtimes.md §3: a gather and a GEMM beat every sparse
-library on CPU, and one of them is wrong with two threads); on a GPU they are plain torch.
+library on CPU, and one of them is wrong with two threads); on a GPU, and of other floats than
+those of 32 bits, they are plain torch.
 """
 
 from __future__ import annotations
@@ -39,20 +40,24 @@ def conv_rows(
         table: Input row under each tap of each output row; `n` stands for a row of zeros.
     """
     taps, channels = table.shape[1], x.shape[1]
-    on_cpu = x.device.type == "cpu"
+    by_hand = _by_hand(x)
     if weight.shape[1] == 1 and channels > 1:
         by_tap = weight.flatten(1).t()
-        if on_cpu:
+        if by_hand:
             out: Tensor = _DepthwiseRows.apply(x, by_tap, bias, table)
             return out
         padded = torch.cat([x, x.new_zeros(1, channels)])
         out = torch.stack([padded[table[:, t]] * by_tap[t] for t in range(taps)]).sum(0)
         return out if bias is None else out + bias
     flat_weight = weight.permute(0, 2, 3, 1).flatten(1)
-    if on_cpu and not torch.is_grad_enabled():
+    if by_hand and not torch.is_grad_enabled():
         return _in_chunks(x, flat_weight, bias, table)
     flat = take_rows(x, table.flatten()).view(len(table), taps * channels)
     return F.linear(flat, flat_weight, bias)
+
+
+def _by_hand(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype == torch.float32
 
 
 def _in_chunks(
@@ -76,7 +81,7 @@ def _in_chunks(
 
 def take_rows(x: Float[Tensor, "n c"], index: Int64[Tensor, " m"]) -> Float[Tensor, "m c"]:
     """Rows by index; index `n` is a row of zeros."""
-    if x.device.type != "cpu":
+    if not _by_hand(x):
         return torch.cat([x, x.new_zeros(1, x.shape[1])])[index]
     out: Tensor = _TakeRows.apply(x, index)
     return out

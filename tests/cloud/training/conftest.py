@@ -4,8 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from .scenes import draw_set
+
+# The exporter to ONNX shows autograd a device that needs a thread, and a process with one can't be
+# forked to train. Autograd looks once, on its first pass: this one, before any test.
+torch.ones(1, requires_grad=True).sum().backward()
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,7 @@ from sparsight_cloud.training.bottleneck import (
 )
 from sparsight_cloud.training.checkpoint import read_checkpoint
 from sparsight_cloud.training.codec_bundle import Frame, codec_bundle
+from sparsight_cloud.training.exchange import Word
 from sparsight_cloud.training.loop import CHECKPOINT, Loop
 from sparsight_cloud.training.prior import Prior
 from sparsight_cloud.training.run import run_training
@@ -273,7 +274,7 @@ def test_only_the_bottleneck_learns(begun: Loop) -> None:
     task = begun.task
     assert isinstance(task, BottleneckTask)
     detector = fingerprint(task.network)
-    values = [begun._step(i, 1.0, 0.0, False) for i in range(3)]
+    values = [begun._step(i, 1.0, Word(0.0))[0] for i in range(3)]
     assert fingerprint(task.network) == detector
     after = begun.task.module.state_dict()
     still = [k for k in before if torch.equal(before[k], after[k])]

@@ -1,0 +1,1 @@
+"""A training run as one page: figures, curves and pictures in a single HTML file."""

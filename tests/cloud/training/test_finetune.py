@@ -1,0 +1,72 @@
+"""Fine-tuning as a person does it: one command, a bundle in two halves, a page."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import typer
+
+from sparsight.bundle import open_bundle
+from sparsight.cli import run
+from sparsight.errors import DataError
+from sparsight_cloud.commands.finetune import PAGE, finetune
+from sparsight_cloud.data.coco import read_coco
+from sparsight_cloud.training.config import load_config
+from sparsight_cloud.training.finetune import TRAIN, VAL, held_out
+
+from .scenes import draw_set
+
+
+def typed(*arguments: str) -> int:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(finetune)
+    return run(app, arguments)
+
+
+def test_a_bundle_is_tuned_and_told_about(
+    tmp_path: Path, split_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = draw_set(tmp_path / "set", pictures=10), tmp_path / "tuned"
+    command = (
+        str(data / "squares.json"),
+        *("--images", str(data / "images"), "--out", str(out), "--bundle", str(split_bundle)),
+        *("--device", "cpu", "--batch", "1", "--steps", "5", "--json"),
+    )
+    assert typed(*command) == 0
+    told = json.loads(capsys.readouterr().out)
+    bundle = open_bundle(out / "bundle")
+    given = open_bundle(split_bundle)
+    assert bundle.manifest.classes == ("red", "blue")
+    assert len(bundle.manifest.rates) == len(given.manifest.rates)
+    assert bundle.manifest.detect_settings().slicer == given.manifest.detect_settings().slicer
+    assert told["ap"] is not None
+    assert "<svg" in (out / PAGE).read_text()
+    assert len(read_coco(out / VAL, data / "images").images) == 1
+    assert len(read_coco(out / TRAIN, data / "images").images) == 9
+    first, second = (load_config(out / f"{name}.yaml") for name in ("detector", "codec"))
+    assert (first.steps, second.steps, second.stage) == (3, 2, "joint")
+    assert second.out == out
+
+
+def test_the_same_pictures_are_held_out_each_time(tmp_path: Path) -> None:
+    data = draw_set(tmp_path / "set", pictures=20)
+    dataset = read_coco(data / "squares.json", data / "images")
+    train, val = held_out(dataset, 0.2)
+    assert (len(train.images), len(val.images)) == (16, 4)
+    names = {image.file_name for image in val.images}
+    assert not names & {image.file_name for image in train.images}
+    turned = replace(dataset, images=dataset.images[::-1])
+    assert {image.file_name for image in held_out(turned, 0.2)[1].images} == names
+    with pytest.raises(DataError, match="too few to hold some out; name others by --val"):
+        held_out(replace(dataset, images=dataset.images[:1]), 0.1)
+
+
+def test_what_cannot_be_asked_for_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["a.json", "--images", "b", "--out", "c"]
+    for more, told in (
+        (["--storage", "s3://a/b"], "are for --workers"),
+        (["--val-images", "d"], "--val-images is for --val"),
+    ):
+        assert typed(*common, *more) == 2
+        assert told in capsys.readouterr().err
