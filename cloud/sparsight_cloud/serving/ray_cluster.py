@@ -217,8 +217,6 @@ def _set_environment(*, private: bool) -> None:
     would write one into ~/.ray and use it for every later cluster of this user.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    # How often Serve hears how much waits, to start more replicas; its own 10 s are late.
-    os.environ.setdefault("RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S", "2")
     if not private:
         return
     os.environ["RAY_AUTH_MODE"] = "token"
