@@ -123,8 +123,8 @@ def _sweep(
         ) -> None:
             self._tell(Judgement(**{k: result[k] for k in Judgement.__slots__}))
 
-        def __getstate__(self) -> dict[str, Any]:
-            return {}  # Ray Tune pickles it for a sweep that goes on, which ours don't
+        def __reduce__(self) -> tuple[type, tuple[()]]:
+            return dict, ()  # Ray Tune pickles it for a sweep that goes on, which ours don't
 
     def note(judgement: Judgement) -> None:
         last[judgement.trial] = judgement
