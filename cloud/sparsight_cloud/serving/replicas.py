@@ -63,5 +63,5 @@ class Replicas:
         try:
             return cls(n, cpus, most, gpus)
         except ValueError as error:
-            most = f"expected 1 to {REPLICAS_MAX}, the fewest first"
-            raise UsageError(f"--replicas: {most}, got {count!r}") from error
+            allowed = f"expected 1 to {REPLICAS_MAX}, the fewest first"
+            raise UsageError(f"--replicas: {allowed}, got {count!r}") from error
