@@ -60,6 +60,7 @@ class AppState:
         settled: Whether all of its replicas are the newest.
         failed: Why the newest can't start; empty if they can, or nobody knows yet.
         waits: Why there are fewer of them than there should be, if Serve says.
+        built: Whether Serve knows its replicas yet; it imports what others declare first.
     """
 
     serves: Serves
@@ -68,6 +69,7 @@ class AppState:
     settled: bool
     failed: str = ""
     waits: str = ""
+    built: bool = True
 
 
 class RayApp:
@@ -101,12 +103,11 @@ class RayApp:
         Raises:
             UsageError: It can't be started.
         """
-        there = await self.look(cluster) if self.shared else None
-        if there is None:
-            await self.deploy(cluster)
-        else:
-            _log.info("joins an application", app=self.name, serves=[*there.serves.bundles])
+        if self.shared and await self.exists(cluster):
+            _log.info("joins an application", app=self.name)
             await self._until_it_runs(cluster, settled=False)
+        else:
+            await self.deploy(cluster)
         return await cluster.call(self._handle)
 
     async def deploy(self, cluster: RayCluster) -> AppState:
@@ -117,6 +118,19 @@ class RayApp:
         """
         await cluster.call(self._deploy, cluster.is_on_loopback)
         return await self._until_it_runs(cluster, settled=True)
+
+    async def exists(self, cluster: RayCluster) -> bool:
+        """Whether Serve knows it, if only as one that is being built; waits for who can say."""
+        from ray.exceptions import RayError
+
+        while True:
+            try:
+                app = await cluster.call(self._ask)
+            except RayError as error:
+                _log.warning("Serve's controller does not answer", error=type(error).__name__)
+                await asyncio.sleep(_POLL_S)
+            else:
+                return app is not None and app.status != "DELETING"
 
     async def look(self, cluster: RayCluster) -> AppState | None:
         """How it stands; None if it does not run, or nobody can say just now."""
@@ -137,9 +151,11 @@ class RayApp:
                 if now.running and (now.settled or not settled):
                     return now
                 if now.running != told or time.monotonic() - told_s > _NEWS_S:
-                    why = {"why": now.waits} if now.waits else {}
-                    ready, of = now.running, self._replicas.n
-                    _log.info("replicas load the model", ready=ready, of=of, **why)
+                    more: dict[str, Any] = {"why": now.waits} if now.waits else {}
+                    if settled:  # it is ours to say how many
+                        more["of"] = self._replicas.n
+                    what = "replicas load the model" if now.built else "waits for the application"
+                    _log.info(what, ready=now.running, **more)
                     told, told_s = now.running, time.monotonic()
             await asyncio.sleep(_POLL_S)
 
@@ -157,21 +173,29 @@ class RayApp:
         return serve.get_app_handle(self.name)
 
     def _look(self) -> AppState | None:
-        """`serve.status` knows less and, with nobody to ask, waits for ever."""
-        import ray
         from ray.exceptions import RayError
+
+        try:
+            app = self._ask()
+        except RayError:
+            return None
+        return None if app is None else _state(app)
+
+    def _ask(self) -> ApplicationDetails | None:
+        """`serve.status` knows less and, with nobody to ask, waits for ever.
+
+        Raises:
+            RayError: Nobody can say just now.
+        """
+        import ray
         from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
         from ray.serve.schema import ServeInstanceDetails
 
         if self._controller is None:
             self._controller = ray.get_actor(SERVE_CONTROLLER_NAME, SERVE_NAMESPACE)
-        try:
-            asked = self._controller.get_serve_instance_details.remote()
-            said = ServeInstanceDetails(**ray.get(asked, timeout=_LOOK_S))
-        except RayError:
-            return None
-        app = said.applications.get(self.name)
-        return None if app is None else _state(app)
+        asked = self._controller.get_serve_instance_details.remote()
+        said = ServeInstanceDetails(**ray.get(asked, timeout=_LOOK_S))
+        return said.applications.get(self.name)
 
     def _delete(self) -> None:
         from ray import serve
@@ -180,17 +204,18 @@ class RayApp:
 
 
 def _state(app: ApplicationDetails) -> AppState | None:
-    replicas = app.deployments.get(_DEPLOYMENT)
-    if replicas is None or app.status == "DELETING":
+    if app.status == "DELETING":
         return None
-    why = _last_line(replicas.message or app.message)
+    replicas = app.deployments.get(_DEPLOYMENT)
+    why = _last_line((replicas and replicas.message) or app.message)
     return AppState(
-        serves=Serves.from_json(replicas.deployment_config.user_config or {}),
-        running=sum(replica.state == "RUNNING" for replica in replicas.replicas),
+        serves=Serves.from_json((replicas and replicas.deployment_config.user_config) or {}),
+        running=sum(one.state == "RUNNING" for one in replicas.replicas) if replicas else 0,
         deployed_unix_s=app.last_deployed_time_s,
-        settled=app.status in ("RUNNING", "UNHEALTHY"),
+        settled=replicas is not None and app.status in ("RUNNING", "UNHEALTHY"),
         failed=why or "no reason" if app.status == "DEPLOY_FAILED" else "",
         waits=why,
+        built=replicas is not None,
     )
 
 

@@ -148,7 +148,7 @@ class RayServeDispatch:
             self._saw(await self._app.look(self._cluster))
 
     def _saw(self, state: AppState | None) -> None:
-        if state is None:  # nobody can say: what was known is the best guess
+        if state is None or not state.built:  # what was known is the best guess
             self._settled_since_s = math.inf
             return
         before, self._state = self._state, state
