@@ -154,7 +154,7 @@ def test_gateways_share_replicas_which_outlive_them(tmp_path: Path) -> None:
     assert len(pids) == 1  # the second one did not start it anew
 
 
-def declare(bundle: Path, replicas: int) -> None:
+def declare(bundle: Path) -> None:
     """As KubeRay does for a RayService, but that the dashboard hands it to the controller."""
     from ray.serve.context import _get_global_client
     from ray.serve.schema import ServeDeploySchema
@@ -163,21 +163,22 @@ def declare(bundle: Path, replicas: int) -> None:
         "name": "declared",
         "route_prefix": None,
         "import_path": f"{build.__module__}:{build.__name__}",
-        "args": {"bundles": [str(bundle)], "replicas": replicas, "cpus": 1},
+        "args": {"bundles": [str(bundle)], "replicas": 1, "cpus": 0.5},
     }
     client = _get_global_client()
     assert client is not None
     client.deploy_apps(ServeDeploySchema.model_validate({"applications": [app]}))
 
 
-def declared() -> tuple[str, int | str | None]:
-    """Whose application it is, and of how many replicas."""
+def declared() -> tuple[str, float]:
+    """Whose application it is, and what a replica takes."""
     from ray.serve.context import _get_global_client
 
     client = _get_global_client()
     assert client is not None
     app = client.get_serve_details()["applications"]["declared"]
-    return app["source"], app["deployments"]["replica"]["deployment_config"]["num_replicas"]
+    config = app["deployments"]["replica"]["deployment_config"]
+    return app["source"], config["ray_actor_options"]["num_cpus"]
 
 
 def test_a_declared_application_is_joined_while_it_is_being_built(
@@ -187,17 +188,17 @@ def test_a_declared_application_is_joined_while_it_is_being_built(
     there = RayApp("declared", Model.of_bundles([split_bundle]), shared=True)
 
     async def run() -> None:
-        await ray_cluster.call(declare, split_bundle, 2)
+        await ray_cluster.call(declare, split_bundle)
         first = await there.look(ray_cluster)
-        assert first is not None and not first.built
+        assert first is None or not first.built
         dispatch = RayServeDispatch(there, RayCluster(), RULE)
         await dispatch.start()
         assert dispatch.serves == Model.of_bundles([split_bundle]).serves
-        assert await ray_cluster.call(declared) == ("declarative", 2)
+        assert await ray_cluster.call(declared) == ("declarative", 0.5)
         await dispatch.close()
-        assert await ray_cluster.call(declared) == ("declarative", 2)
+        assert await ray_cluster.call(declared) == ("declarative", 0.5)
 
-        await ray_cluster.call(declare, split_bundle / "none", 2)
+        await ray_cluster.call(declare, split_bundle / "none")
         state = None
         for _ in range(600):
             state = await there.look(ray_cluster)
