@@ -41,6 +41,8 @@ def test_a_base_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "says"),
     [
         (["no_such_net"], "timm can't build it"),
+        (["hf-hub:some/model"], "not a place to load from"),
+        (["local-dir:/tmp"], "not a place to load from"),
         (["vit_tiny_patch16_224"], "expected maps at strides 8, 16 and 32"),
         ([SMALL, "--size", "1536"], "--size: expected WIDTHxHEIGHT"),
         ([SMALL, "--size", "1000x600"], "multiples of 32 px"),

@@ -11,6 +11,7 @@ to 1 and every map of the backbone is what it was.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ FIRST = "stem.conv.conv.weight"
 MEAN, STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 """What goes with the first layer in our terms."""
 
+_NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64)
 _EXPECTED = "expected one of Megvii's YOLOX (nano, tiny, s, m, l or x), as its trainer writes"
 
 
@@ -67,10 +69,8 @@ def read_yolox(file: Path) -> YoloxCheckpoint:
     name = _name_of(file, state)
     with torch.device("meta"):
         shapes = {k: v.shape for k, v in CspDarknet(YOLOX[name]).state_dict().items()}
+    shapes[FIRST] = torch.Size((YOLOX[name].width, 12, 3, 3))
     given = {k.removeprefix(BACKBONE): v for k, v in state.items() if k.startswith(BACKBONE)}
-    first = given.get(FIRST)
-    if first is not None and first.shape == (YOLOX[name].width, 12, 3, 3):
-        given[FIRST] = first_layer(first.float())
     for key, shape in shapes.items():
         value = given.get(key)
         if value is None or value.shape != shape:
@@ -81,9 +81,12 @@ def read_yolox(file: Path) -> YoloxCheckpoint:
             )
         if not value.isfinite().all():
             raise BundleError(f"{file}: {BACKBONE}{key} holds values that are no numbers")
+        if key.endswith("running_var") and (value < 0).any():
+            raise BundleError(f"{file}: {BACKBONE}{key} holds variances below 0; it is damaged")
     predict = state.get("head.cls_preds.0.weight")
     classes = 0 if predict is None or predict.ndim != 4 else min(len(predict), CLASSES_MAX)
     kept = {k: v.float() if v.is_floating_point() else v for k, v in given.items() if k in shapes}
+    kept[FIRST] = first_layer(kept[FIRST].float())
     return YoloxCheckpoint(name, kept, classes, len(state) - len(kept))
 
 
@@ -128,6 +131,7 @@ def _tensors(file: Path) -> dict[str, Tensor]:
         size = file.stat().st_size
     except OSError as e:
         raise BundleError(f"{file}: can't be read ({e.strerror}); {_EXPECTED}") from e
+    size = max(size, _unpacked_bytes(file))
     if size > FILE_BYTES_MAX:
         raise BundleError(f"{file}: {size:,} bytes, more than any YOLOX has ({FILE_BYTES_MAX:,})")
     # Its trainer writes the AP as a number of numpy's. Nothing else is let in beside tensors.
@@ -151,8 +155,26 @@ def _tensors(file: Path) -> dict[str, Tensor]:
     model = raw.get("model", raw) if isinstance(raw, dict) else None
     if not isinstance(model, dict) or not model:
         raise BundleError(f"{file}: holds no model; {_EXPECTED}")
-    state = {k: v for k, v in model.items() if isinstance(k, str) and isinstance(v, Tensor)}
-    return {k.removeprefix("module."): v for k, v in state.items() if v.layout is torch.strided}
+    return {
+        k.removeprefix("module."): v
+        for k, v in model.items()
+        if isinstance(k, str) and isinstance(v, Tensor) and _is_plain(v)
+    }
+
+
+def _unpacked_bytes(file: Path) -> int:
+    """What a file says it holds. Torch unpacks what is packed, a thousand times its size."""
+    try:
+        with zipfile.ZipFile(file) as packed:
+            return sum(entry.file_size for entry in packed.infolist())
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return 0  # not packed, or nothing that torch opens either
+
+
+def _is_plain(value: Tensor) -> bool:
+    """Whether it is numbers in memory. A file may say that a tensor has none, or is a list."""
+    there = value.layout is torch.strided and value.device.type == "cpu" and not value.is_nested
+    return there and value.dtype in _NUMBERS
 
 
 def _name_of(file: Path, state: Mapping[str, Tensor]) -> str:

@@ -120,7 +120,7 @@ def down(app: Name, address: Head = "auto") -> None:
     wishes, there = RayWishes(address, app), RayApp(app, shared=True)
 
     async def remove(cluster: "RayCluster") -> None:
-        if await there.look(cluster) is None:
+        if not await there.exists(cluster):
             raise UsageError(f"{app}: no such replicas in the cluster at {address}")
         await there.remove(cluster)
 

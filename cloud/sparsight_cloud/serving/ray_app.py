@@ -61,6 +61,7 @@ class AppState:
         settled: Whether all of its replicas are the newest.
         failed: Why the newest can't start; empty if they can, or nobody knows yet.
         waits: Why there are fewer of them than there should be, if Serve says.
+        built: Whether Serve knows its replicas yet; it imports what others declare first.
     """
 
     serves: Serves
@@ -69,6 +70,7 @@ class AppState:
     settled: bool
     failed: str = ""
     waits: str = ""
+    built: bool = True
 
 
 class RayApp:
@@ -102,12 +104,11 @@ class RayApp:
         Raises:
             UsageError: It can't be started.
         """
-        there = await self._sure_look(cluster) if self.shared else None
-        if there is None:
-            await self.deploy(cluster)
-        else:
-            _log.info("joins an application", app=self.name, serves=[*there.serves.bundles])
+        if self.shared and await self.exists(cluster):
+            _log.info("joins an application", app=self.name)
             await self._until_it_runs(cluster, settled=False)
+        else:
+            await self.deploy(cluster)
         return await cluster.call(self._handle)
 
     async def deploy(self, cluster: RayCluster) -> AppState:
@@ -118,6 +119,10 @@ class RayApp:
         """
         await cluster.call(self._deploy, cluster.is_on_loopback)
         return await self._until_it_runs(cluster, settled=True)
+
+    async def exists(self, cluster: RayCluster) -> bool:
+        """Whether Serve knows it, if only as one that is being built; waits for who can say."""
+        return await self._sure_look(cluster) is not None
 
     async def look(self, cluster: RayCluster) -> AppState | None:
         """How it stands; None if it does not run.
@@ -142,9 +147,11 @@ class RayApp:
                 if now.running and (now.settled or not settled):
                     return now
                 if now.running != told or time.monotonic() - told_s > _NEWS_S:
-                    why = {"why": now.waits} if now.waits else {}
-                    ready, of = now.running, self._replicas.n
-                    _log.info("replicas load the model", ready=ready, of=of, **why)
+                    more: dict[str, Any] = {"why": now.waits} if now.waits else {}
+                    if settled:  # it is ours to say how many
+                        more["of"] = self._replicas.n
+                    what = "replicas load the model" if now.built else "waits for the application"
+                    _log.info(what, ready=now.running, **more)
                     told, told_s = now.running, time.monotonic()
             await asyncio.sleep(_POLL_S)
 
@@ -192,17 +199,18 @@ class RayApp:
 
 
 def _state(app: ApplicationDetails) -> AppState | None:
-    replicas = app.deployments.get(_DEPLOYMENT)
-    if replicas is None or app.status == "DELETING":
+    if app.status == "DELETING":
         return None
-    why = _last_line(replicas.message or app.message)
+    replicas = app.deployments.get(_DEPLOYMENT)
+    why = _last_line((replicas and replicas.message) or app.message)
     return AppState(
-        serves=Serves.from_json(replicas.deployment_config.user_config or {}),
-        running=sum(replica.state == "RUNNING" for replica in replicas.replicas),
+        serves=Serves.from_json((replicas and replicas.deployment_config.user_config) or {}),
+        running=sum(one.state == "RUNNING" for one in replicas.replicas) if replicas else 0,
         deployed_unix_s=app.last_deployed_time_s,
-        settled=app.status in ("RUNNING", "UNHEALTHY"),
+        settled=replicas is not None and app.status in ("RUNNING", "UNHEALTHY"),
         failed=why or "no reason" if app.status == "DEPLOY_FAILED" else "",
         waits=why,
+        built=replicas is not None,
     )
 
 

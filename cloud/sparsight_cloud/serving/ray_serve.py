@@ -151,7 +151,8 @@ class RayServeDispatch:
         state = None
         with contextlib.suppress(DispatchUnavailableError):
             state = await self._app.look(self._cluster)
-        if state is None:  # nobody can say, or they were ended: what was known is the best guess
+        # Nobody can say, or they were ended, or are built anew: what was known is the best guess.
+        if state is None or not state.built:
             self._settled_since_s = math.inf
         else:
             self._saw(state)

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sparsight.bundle import WEIGHTS, Manifest, write_bundle
-from sparsight.errors import TrainingError
+from sparsight.errors import TrainingError, UsageError
 from sparsight.model.detector import Detector, save_weights
 from sparsight.model.network import Network
 from sparsight.settings import DetectSettings, ModelSettings
@@ -57,6 +57,7 @@ def write_detector(
 
     Raises:
         TrainingError: Its weights don't fit half precision.
+        UsageError: The folder can't be made.
     """
     detector = Detector(network, detect)
     for key, value in detector.network.state_dict().items():
@@ -65,7 +66,10 @@ def write_detector(
                 f"{source}: {key} holds values beyond half precision; the run has diverged, "
                 "lower `lr` and train again"
             )
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UsageError(f"{out}: can't be made ({e.strerror}); give another folder") from e
     save_weights(detector.network, out / WEIGHTS)
     (out / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone; a bundle is to be shared
     return write_bundle(out, network.settings, detect, name=name, card=card)

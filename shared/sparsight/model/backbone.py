@@ -86,6 +86,11 @@ def build_backbone(
 def _create(name: str) -> nn.Module:
     if name in YOLOX:
         return CspDarknet(YOLOX[name])
+    if ":" in name:
+        # timm would fetch what it is made of; a bundle may come from anywhere.
+        raise UsageError(
+            f"backbone {name!r}: expected a name of timm.list_models(), not a place to load from"
+        )
     # Swin fixes its window to a picture size unless told that pictures vary.
     extra: dict[str, Any] = {"strict_img_size": False} if name.startswith("swin") else {}
     try:

@@ -4,6 +4,7 @@ Layout: Megvii-BaseDetection/YOLOX, yolox/models/{darknet,network_blocks,yolo_pa
 """
 
 import pickle
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from sparsight.model.detector import Detector
 from sparsight.model.network import Network
 from sparsight.model.yolox import YOLOX, CspDarknet
 from sparsight.settings import ModelSettings
+from sparsight_cloud.bases import yolox as module
 from sparsight_cloud.bases.yolox import MEAN, STD, read_yolox
 from sparsight_cloud.training.config import DataConfig, NetConfig, PatchConfig, TrainConfig
 from sparsight_cloud.training.step import batch_of
@@ -247,6 +249,9 @@ def test_a_folder_in_use_and_bad_names_are_refused(
     assert "different names with commas" in capsys.readouterr().err
     assert run(build_app(), ["import", str(tmp_path / "x.pth"), "--out", free]) == 5
     assert "can't be read" in capsys.readouterr().err
+    file = saved(tmp_path / "nano.pth", filled("yolox_nano"))
+    assert run(build_app(), ["import", str(file), "--out", str(tmp_path / "there" / "new")]) == 2
+    assert "can't be made" in capsys.readouterr().err
 
 
 class _Hostile:
@@ -277,6 +282,17 @@ def _changed(name: str, value: Tensor) -> Callable[[State], object]:
             _changed(f"{B}dark5.1.conv1.bn.bias", torch.full((128,), float("nan"))),
             "values that are no numbers",
         ),
+        (_changed(f"{B}dark5.1.conv1.bn.bias", torch.zeros(128, device="meta")), "got none"),
+        (
+            _changed(f"{B}dark5.1.conv1.bn.bias", torch.zeros(128).to(torch.float8_e4m3fn)),
+            "got none",
+        ),
+        (_changed(f"{B}dark5.1.conv1.bn.running_var", -torch.ones(128)), "variances below 0"),
+        (
+            # Whose pixels are in another order, and of another size.
+            _changed(f"{B}stem.conv.conv.weight", torch.zeros(16, 3, 6, 6)),
+            r"shape \[16, 12, 3, 3\], got \[16, 3, 6, 6\]",
+        ),
         (
             _changed(f"{B}stem.conv.conv.weight", torch.zeros(20, 12, 3, 3)),
             "a YOLOX of 20 channels, 1 blocks, depth-wise is none of yolox_nano",
@@ -293,6 +309,19 @@ def test_what_is_no_yolox_is_refused(
         read_yolox(file)
     assert "\n" not in str(caught.value)
     assert not Path("/tmp/sparsight-was-here").exists()
+
+
+def test_a_file_that_unpacks_to_more_than_any_yolox_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = saved(tmp_path / "bomb.pth", filled("yolox_nano"))
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("bomb/data/more", bytes(32 << 20))
+    assert read_yolox(file).backbone == "yolox_nano"
+    monkeypatch.setattr(module, "FILE_BYTES_MAX", 16 << 20)
+    assert file.stat().st_size < 16 << 20
+    with pytest.raises(BundleError, match="more than any YOLOX has"):
+        read_yolox(file)
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:

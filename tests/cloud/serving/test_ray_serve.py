@@ -34,6 +34,7 @@ from sparsight_cloud.serving.dispatch import (
     Serves,
 )
 from sparsight_cloud.serving.ray_app import RayApp, app_name
+from sparsight_cloud.serving.ray_build import build
 from sparsight_cloud.serving.ray_cluster import RayCluster
 from sparsight_cloud.serving.ray_replica import Model
 from sparsight_cloud.serving.ray_serve import RayServeDispatch
@@ -151,6 +152,63 @@ def test_gateways_share_replicas_which_outlive_them(tmp_path: Path) -> None:
     asyncio.run(run())
     pids = {row.split()[0] for row in diary.read_text().splitlines()}
     assert len(pids) == 1  # the second one did not start it anew
+
+
+def declare(bundle: Path) -> None:
+    """As KubeRay does for a RayService, but that the dashboard hands it to the controller."""
+    from ray.serve.context import _get_global_client
+    from ray.serve.schema import ServeDeploySchema
+
+    app = {
+        "name": "declared",
+        "route_prefix": None,
+        "import_path": f"{build.__module__}:{build.__name__}",
+        "args": {"bundles": [str(bundle)], "replicas": 1, "cpus": 0.5},
+    }
+    client = _get_global_client()
+    assert client is not None
+    client.deploy_apps(ServeDeploySchema.model_validate({"applications": [app]}))
+
+
+def declared() -> tuple[str, float]:
+    """Whose application it is, and what a replica takes."""
+    from ray.serve.context import _get_global_client
+
+    client = _get_global_client()
+    assert client is not None
+    app = client.get_serve_details()["applications"]["declared"]
+    config = app["deployments"]["replica"]["deployment_config"]
+    return app["source"], config["ray_actor_options"]["num_cpus"]
+
+
+def test_a_declared_application_is_joined_while_it_is_being_built(
+    ray_cluster: RayCluster, split_bundle: Path
+) -> None:
+    """A gateway that took it for missing would put its own in its place."""
+    there = RayApp("declared", Model.of_bundles([split_bundle]), shared=True)
+
+    async def run() -> None:
+        await ray_cluster.call(declare, split_bundle)
+        first = await there.look(ray_cluster)
+        assert first is None or not first.built
+        dispatch = RayServeDispatch(there, RayCluster(), RULE)
+        await dispatch.start()
+        assert dispatch.serves == Model.of_bundles([split_bundle]).serves
+        assert await ray_cluster.call(declared) == ("declarative", 0.5)
+        await dispatch.close()
+        assert await ray_cluster.call(declared) == ("declarative", 0.5)
+
+        await ray_cluster.call(declare, split_bundle / "none")
+        state = None
+        for _ in range(600):
+            state = await there.look(ray_cluster)
+            if state is not None and state.failed:
+                break
+            await asyncio.sleep(0.1)
+        assert state is not None and "BundleError" in state.failed
+        await there.remove(ray_cluster)
+
+    asyncio.run(run())
 
 
 class Choosy(HashReplica):
