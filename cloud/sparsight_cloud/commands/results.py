@@ -132,4 +132,5 @@ def _draw(out: Path, ends: "Ends", once: bool) -> None:
             if line is not None:
                 seen.saw(from_line(line))
             else:
+                seen.classes = classes_of(out)  # other bundles are served while we look
                 live.update(seen.table(), refresh=True)

@@ -6,6 +6,7 @@
 While all lanes compute, frames gather, so a busy service fills its batches without waiting at all;
 the wait is what an idle one pays for the chance of company. Where the way to the model takes time,
 a few full batches may go ahead and wait there: full ones only, since what has left gathers no more.
+Others go ahead, too, while a batch is late: its machine may be lost, which takes seconds to notice.
 """
 
 from __future__ import annotations
@@ -48,6 +49,9 @@ class Computed:
         return cls(answers, (time.perf_counter() - start_s) * 1e3)
 
 
+LATE_S = 2.0
+"""A batch that is under way for so long does not keep others back."""
+
 Compute = Callable[[list[FrameFeatures]], Awaitable[Computed]]
 """Answers a batch. `DispatchUnavailableError` is passed on to every frame of it; after any other
 error its frames are tried one by one."""
@@ -61,7 +65,7 @@ class BatchRule:
         frames_max: At most so many frames.
         wait_ms: The oldest frame waits no longer than this for others, while there is a free lane.
         lanes: Batches that are computed at the same time.
-        ahead: Full batches that may be under way beyond these.
+        ahead: Full batches that may be under way beyond these; others while one is late.
     """
 
     frames_max: int = 8
@@ -101,7 +105,7 @@ class Batcher:
         self._saw_batch = saw_batch
         self._waiting: Turns[_Waiting] = Turns()
         self._news = asyncio.Event()
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: dict[asyncio.Task[None], float] = {}  # and since when, oldest first
         self._closing = False
         self._loop: asyncio.Task[None] | None = None
 
@@ -150,22 +154,26 @@ class Batcher:
             n = min(len(self._waiting), self._rule.frames_max)
             batch = [self._waiting.take() for _ in range(n)]
             task = asyncio.create_task(self._run(batch), name="batch")
-            self._under_way.add(task)
+            self._under_way[task] = time.monotonic()
             task.add_done_callback(self._ended)
 
     def _wait_s(self) -> float:
         """How long until a batch is due if nothing happens; 0 is now, infinity never."""
         full = len(self._waiting) >= self._rule.frames_max
-        room = self._rule.lanes + (self._rule.ahead if full else 0)
-        if not self._waiting or len(self._under_way) >= room:
+        now_s = time.monotonic()
+        late_in_s = next(iter(self._under_way.values()), math.inf) + LATE_S - now_s
+        room = self._rule.lanes + (self._rule.ahead if full or late_in_s <= 0 else 0)
+        if not self._waiting:
             return math.inf
+        if len(self._under_way) >= room:
+            return late_in_s if late_in_s > 0 else math.inf
         if full or self._closing:
             return 0.0
         oldest_s = min(waiting.since_s for waiting in self._waiting.firsts())
-        return max(0.0, oldest_s + self._rule.wait_ms / 1e3 - time.monotonic())
+        return max(0.0, oldest_s + self._rule.wait_ms / 1e3 - now_s)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
+        del self._under_way[task]
         self._news.set()
 
     async def _run(self, batch: list[_Waiting]) -> None:

@@ -84,7 +84,8 @@ class RayServeDispatch:
         self._patience_s = patience_s
         self._connected = False
         self._handle: DeploymentHandle[RayReplica] | None = None
-        self._batcher = Batcher(self._compute, self._rule, self._ears.saw_batch)
+        rule = replace(self._rule, lanes=1, ahead=1)
+        self._batcher = Batcher(self._compute, rule, self._ears.saw_batch)
         self._serves = Serves({}, frozenset())
         self._lanes = 1
         self._state: AppState | None = None
@@ -145,7 +146,10 @@ class RayServeDispatch:
         """Follow what others do to the replicas: Serve, and people."""
         while True:
             await asyncio.sleep(_LOOK_S)
-            await self._look()
+            try:
+                await self._look()
+            except Exception as error:  # a full disk, say: whoever stops looking never sees again
+                _log.error("replicas can't be followed now", error=one_line(error))
 
     async def _look(self) -> None:
         state = None
@@ -172,8 +176,8 @@ class RayServeDispatch:
         serves = state.serves if state.settled else self._serves.or_what(state.serves)
         if serves != self._serves:
             _log.info("serves", bundles=[*serves.bundles], settled=state.settled)
+            self._ears.saw_serves(serves)  # who can't note the names gets no results of them
             self._serves = serves
-            self._ears.saw_serves(serves)
         self._looked.set()
 
     async def _end(self) -> None:

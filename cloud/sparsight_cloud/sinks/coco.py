@@ -54,8 +54,8 @@ def export_coco(out: Path, file: Path) -> int:
     Raises:
         DataError: A line of the results is damaged.
     """
-    classes = classes_of(out)
     ends = ends_of(out)  # more may come meanwhile: images and annotations are of the same frames
+    classes = classes_of(out)  # after them: a bundle is noted before its first frame
     categories: dict[str, int] = {}
     for names in classes.values():
         for name in names:

@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from sparsight.errors import UsageError
+from sparsight.errors import DataError, UsageError
 from sparsight.wire import FrameKey
 from sparsight_cloud.serving.key_index import KeyIndex
 from sparsight_cloud.serving.records import Record, key_of_line
-from sparsight_cloud.serving.segments import RESULTS
+from sparsight_cloud.serving.segments import RESULTS, segment_path
 from sparsight_cloud.sinks.follow import START, Position, end_of, read_on
 from sparsight_cloud.sinks.results import Classes, read_classes, records_until
 
@@ -101,9 +101,17 @@ def follow(
         for log in logs_of(out):
             for behind, line in read_on(log, at.get(log, START)):
                 at[log] = behind
-                yield from once([(key_of_line(line), line)], seen)
+                yield from once([(_key(log, behind, line), line)], seen)
         yield None
         sleep(poll_s)
+
+
+def _key(log: Path, behind: Position, line: bytes) -> FrameKey:
+    try:
+        return key_of_line(line)
+    except DataError as error:
+        where = f"{segment_path(log, behind.number)}: byte {behind.offset_bytes - len(line)}"
+        raise DataError(f"{where}: {error}") from error
 
 
 def once(items: Iterable[tuple[FrameKey, T]], seen: KeyIndex | None = None) -> Iterator[T]:

@@ -29,7 +29,11 @@ class _Row:
 
 
 class Watch:
-    """Owns the counts of what was seen."""
+    """Owns the counts of what was seen.
+
+    Attributes:
+        classes: What labels of the frames to come mean.
+    """
 
     def __init__(self, classes: Classes) -> None:
         """An empty table.
@@ -37,7 +41,7 @@ class Watch:
         Args:
             classes: What labels mean.
         """
-        self._classes = classes
+        self.classes = classes
         self._rows: dict[tuple[str, str], _Row] = {}
 
     def saw(self, record: Record) -> None:
@@ -49,7 +53,7 @@ class Watch:
         row.last = record
         row.recent_unix_s.append(record.committed_unix_ns / 1e9)
         row.classes = Counter(
-            class_name(self._classes, record.bundle_id, label)
+            class_name(self.classes, record.bundle_id, label)
             for label in record.result.detections.labels.tolist()
         )
 

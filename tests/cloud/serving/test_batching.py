@@ -6,6 +6,7 @@ import time
 import pytest
 
 from sparsight.wire import FrameFeatures
+from sparsight_cloud.serving import batching
 from sparsight_cloud.serving.batching import Batcher, BatchRule, Computed
 from sparsight_cloud.serving.dispatch import (
     DispatchUnavailableError,
@@ -148,6 +149,30 @@ def test_only_full_batches_go_ahead() -> None:
         await asyncio.gather(*tasks)
         assert gate.batches == [[0], [1, 2, 3], [4, 5, 6], [7, 8]]
         assert gate.most_at_once == 2
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_others_do_not_wait_behind_a_batch_that_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "LATE_S", 0.3)
+
+    async def run() -> None:
+        gate = Gate()
+        batcher = Batcher(gate.compute, BatchRule(frames_max=3, wait_ms=0, lanes=1, ahead=1))
+        batcher.start()
+        tasks = [asyncio.create_task(batcher.submit(a_frame(seq))) for seq in range(3)]
+        await wait_for_batches(gate, 1)
+        start_s = time.monotonic()
+        tasks += [asyncio.create_task(batcher.submit(a_frame(3)))]
+        await asyncio.wait_for(wait_for_batches(gate, 1), 30)
+        assert time.monotonic() - start_s > 0.2
+        # As many as may go ahead, and no more, however late it is.
+        tasks += [asyncio.create_task(batcher.submit(a_frame(seq))) for seq in range(4, 8)]
+        await asyncio.sleep(0.4)
+        assert gate.batches == [[0, 1, 2], [3]]
+        gate.open.set()
+        await asyncio.gather(*tasks)
         await batcher.close()
 
     asyncio.run(run())

@@ -27,6 +27,7 @@ from sparsight_cloud.serving.dispatch import (
     Answer,
     Answered,
     DispatchUnavailableError,
+    Ears,
     Outcome,
     Refused,
     Replica,
@@ -252,7 +253,13 @@ def test_rolled_over_to_other_bundles_no_frame_is_lost() -> None:
         return seen
 
     async def run() -> None:
-        dispatch = RayServeDispatch(app("old"), RayCluster(), RULE)
+        full_disk = iter([OSError("no space left on device")])
+
+        def note(serves: Serves) -> None:
+            if "new" in serves.bundles and (error := next(full_disk, None)):
+                raise error
+
+        dispatch = RayServeDispatch(app("old"), RayCluster(), RULE, Ears(saw_serves=note))
         await dispatch.start()
         assert [*dispatch.serves.bundles] == ["old"]
         rolled, cluster = asyncio.Event(), RayCluster()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from sparsight.errors import UsageError
+from sparsight.errors import DataError, UsageError
 from sparsight_cloud.serving.segments import segment_path
 from sparsight_cloud.sinks.coco import export_coco
 from sparsight_cloud.sinks.logs import (
@@ -101,6 +101,14 @@ def test_a_gateway_that_comes_later_is_followed_from_its_first_line(two_gateways
 def test_followed_from_the_beginning_each_frame_comes_once(two_gateways: Path) -> None:
     lines = itertools.takewhile(lambda line: line is not None, follow(two_gateways, {}))
     assert sorted(seqs(line for line in lines if line)) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_damaged_line_is_said_with_its_place(two_gateways: Path) -> None:
+    file = segment_path(two_gateways / "b", 1)
+    whole = file.read_bytes()
+    file.write_bytes(b"x" + whole[1:])
+    with pytest.raises(DataError, match=r"b/results/000001\.jsonl: byte 0: no line of results"):
+        list(itertools.islice(follow(two_gateways, {}), 9))
 
 
 def test_logs_are_found_in_a_folder_and_right_below_it(two_gateways: Path) -> None:

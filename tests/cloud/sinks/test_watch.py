@@ -46,3 +46,12 @@ def test_many_classes_are_summed_up() -> None:
     watch = Watch({"ab" * 32: ("car", "van")})
     watch.saw(a_record(0, 8))
     assert "4 car, 4 van" in text(watch, 0)
+
+
+def test_bundles_that_come_later_have_names_too() -> None:
+    watch = Watch({})
+    watch.saw(a_record(0, 1))
+    assert "1 0" in text(watch, 0)
+    watch.classes = CLASSES
+    watch.saw(a_record(1, 1))
+    assert "1 car" in text(watch, 0)
