@@ -113,6 +113,7 @@ def _run(
     try:
         from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
     except ImportError as error:
         raise UsageError(
             f"Ray Train can't be imported ({error}); pip install 'sparsight[train]'"
@@ -122,7 +123,9 @@ def _run(
     gpu = _on_gpus(config)
     if not gpu and cluster_cpus() < workers:
         say(f"the cluster has {cluster_cpus():g} processors, {workers} are asked: waiting for more")
-    desk: Any = ray.remote(num_cpus=0)(Desk).remote()
+    # Beside us: Ray places what needs no processor anywhere, and a machine that goes takes it along.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    desk: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(Desk).remote()
     files = {name: config.out / name for name in FILES}
     start = {name: file.read_bytes() for name, file in files.items() if file.exists()}
     # Its steps may lie behind those of the storage, which workers find out.

@@ -152,6 +152,11 @@ def _sweep(
         raise UsageError(f"the sweep can't go on: {one_line(error)}") from error
     if not last and results.errors:
         raise UsageError(f"no trial could be judged; the first: {one_line(results.errors[0])}")
+    for result in results:
+        if result.error is not None and result.config is not None:
+            number = result.config["trial"]
+            so_far = last.get(number, Judgement(number, 0, 0.0, 0))
+            note(replace(so_far, rung=len(RUNGS), failed=one_line(result.error)))
     return [last[number] for number in sorted(last)]
 
 
