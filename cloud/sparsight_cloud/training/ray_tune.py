@@ -9,9 +9,11 @@ trained on. ASHA is asynchronous successive halving (Li et al., arXiv 1810.05934
 
 from __future__ import annotations
 
+import io
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -147,7 +149,8 @@ def _sweep(
         ),
     )
     try:
-        results = tuner.fit()
+        with redirect_stdout(io.StringIO()):  # Ray's own words, which are no part of our answer
+            results = tuner.fit()
     except ray.exceptions.RayError as error:
         raise UsageError(f"the sweep can't go on: {one_line(error)}") from error
     if not last and results.errors:
