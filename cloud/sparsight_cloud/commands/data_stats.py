@@ -54,11 +54,13 @@ def stats(
 
         sparsight data stats data.yaml --from yolo --images images/train --long-side 1280
     """
+    from sparsight.settings import DetectSettings
     from sparsight.slicer import SlicerSettings
     from sparsight_cloud.data.formats import scan_dataset
     from sparsight_cloud.data.stats import dataset_stats
 
     slicer = SlicerSettings(threshold=threshold)
+    DetectSettings(long_side_px=long_side)  # refuses what no detector takes
     reading = reading_of(allow_empty, drop_bad_boxes, split, as_json)
     dataset = scan_dataset(annotations, images, from_, reading)
     if reading.problem_count:

@@ -88,8 +88,8 @@ def finetune(
         raise UsageError("--val-images is for --val; give it, too")
     console = Console(stderr=True, quiet=as_json)
 
-    from sparsight_cloud.commands.shipping import Judged, ship
-    from sparsight_cloud.training.finetune import VAL, Wish, held_out, plan, write_sets
+    from sparsight_cloud.commands.shipping import Judged, require_objects, ship
+    from sparsight_cloud.training.finetune import VAL, Wish, apart, held_out, plan, write_sets
     from sparsight_cloud.training.run import make_folder
 
     out, images = out.resolve(), images.resolve()
@@ -97,7 +97,11 @@ def finetune(
     if val is None:
         train, judged = held_out(whole, 0.1)
     else:
-        train, judged = whole, _read(val, (val_images or images).resolve(), from_)
+        judged = _read(val, (val_images or images).resolve(), from_)
+        require_objects(whole.classes, Judged(str(val), judged))
+        train = apart(whole, judged)
+        if both := len(whole.images) - len(train.images):
+            console.print(f"note: {both} pictures of --val are in DATA, too: not trained on")
     make_folder(out)
     write_sets(out, train, judged)
     wish = Wish(None if steps else minutes, steps, batch, workers or _processes(batch), device)
@@ -158,20 +162,24 @@ def _tell(runs: "tuple[TrainConfig, ...]", judged: "Judged", console: Console) -
     detector = Detector.from_bundle(out / "bundle")
     match = match_classes(detector.classes, judged.dataset.classes)
     evaluation = run_evaluation(detector, judged.dataset, match, detector.settings, console)
+    # Without pictures that can't be read.
+    seen = replace(
+        match.dataset(judged.dataset), images=tuple(frame.image for frame in evaluation.frames)
+    )
     reports = json.loads((out / "report.json").read_text(encoding="utf-8"))
     about = (
-        f"{judged.dataset.boxes} objects in {len(judged.dataset.images)} pictures that were not "
-        "trained on; seeker, patches and codec as on a device"
+        f"{seen.boxes} objects in {len(seen.images)} pictures that were not trained on; seeker, "
+        "patches and codec as on a device"
     )
     story = Story(
         title=out.name,
         about=about,
         losses={config.stage: read_metrics(config.out / METRICS) for config in runs},
-        dataset=match.dataset(judged.dataset),
+        dataset=seen,
         evaluation=evaluation,
         rates=reports if runs[-1].stage != "detector" else {"none": reports},
     )
-    (out / PAGE).write_text(page(story), encoding="utf-8")
+    (out / PAGE).write_text(page(story), encoding="utf-8", errors="replace")
     return {
         "bundle": str(out / "bundle"),
         "page": str(out / PAGE),

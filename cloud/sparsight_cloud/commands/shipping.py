@@ -21,6 +21,26 @@ class Judged:
     dataset: "Dataset"
 
 
+def require_objects(classes: "tuple[str, ...]", judged: Judged) -> None:
+    """Find out before hours of training that nothing can be judged after them.
+
+    Args:
+        classes: Of what is trained on.
+        judged: What is judged on.
+
+    Raises:
+        DataError: It has no object of these classes.
+    """
+    from sparsight.errors import DataError
+    from sparsight_cloud.evaluation.classes import match_classes
+
+    if not match_classes(classes, judged.dataset.classes).dataset(judged.dataset).boxes:
+        raise DataError(
+            f"{judged.name}: expected objects of the classes {', '.join(classes)} to judge on, "
+            "got none; give other annotations"
+        )
+
+
 def ship(
     settings: "TrainConfig",
     dataset: "Dataset",
@@ -104,9 +124,15 @@ def _ship_codec(
         table.add_row(
             "no codec" if i is None else str(i),
             shown,
-            f"{100 * report['ap']:.1f}",
-            f"{100 * report['ap50']:.1f}",
+            _percent(report["ap"]),
+            _percent(report["ap50"]),
         )
     write_report(reports, settings.out / "report.json")
     console.print(table)
+    if any(ap is None for _, ap, _ in figures):  # the pictures with objects can't be read
+        return manifest, reports
     return with_figures(folder, figures), reports
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"

@@ -89,7 +89,7 @@ def train(
         sparsight train my.yaml --workers 8 --address head:6379 --storage s3://bucket/my-run
     """
     # What can be wrong with the arguments comes out first, before torch is loaded.
-    from sparsight_cloud.commands.shipping import Judged, ship
+    from sparsight_cloud.commands.shipping import Judged, require_objects, ship
     from sparsight_cloud.data.coco import read_coco
     from sparsight_cloud.training.config import find_config, load_config
 
@@ -110,6 +110,7 @@ def train(
     judged = None
     if eval_data is not None and eval_images is not None:
         judged = Judged(eval_data.name, read_coco(eval_data, eval_images))
+        require_objects(dataset.classes, judged)
 
     try:
         if workers is None:

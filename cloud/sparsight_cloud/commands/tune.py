@@ -85,6 +85,7 @@ def tune(
 
         sparsight tune my.yaml --set crop.mosaic=0:0.5 --out sweep --address head:6379
     """
+    from sparsight_cloud.commands.shipping import Judged, require_objects
     from sparsight_cloud.data.coco import read_coco
     from sparsight_cloud.evaluation.report import usable_cores
     from sparsight_cloud.training.config import find_config, load_config, write_config
@@ -105,21 +106,27 @@ def tune(
     fixed: dict[str, object] = {**length, **alone}
     known = [Range.parse(text) for text in ranges]
     for one in known:
+        if one.key in ("processes", "out", "stage"):
+            raise UsageError(f"--set {one.key}: a trial's is given; expected another key")
         for end in one.ends():
             load_config(file, base=base, changes={**fixed, one.key: end})
     drawn = draws(known, trials, seed)
     configs = [load_config(file, base=base, changes={**fixed, **one}) for one in drawn]
+    for one_drawn in drawn:  # any may be the best, which must run with the processes that it has
+        load_config(file, base=base, changes={**length, **one_drawn})
     if any(one.stage != "detector" for one in configs):
         raise UsageError("stage: expected detector, as AP of the others depends on their rates")
     console = Console(stderr=True, quiet=as_json)
     train = read_data(configs[0], console)
 
-    from sparsight_cloud.training.finetune import held_out
+    from sparsight_cloud.training.finetune import apart, held_out
     from sparsight_cloud.training.ray_tune import sweep
     from sparsight_cloud.training.run import make_folder
 
     if eval_data is not None and eval_images is not None:
         val = read_coco(eval_data, eval_images)
+        require_objects(train.classes, Judged(str(eval_data), val))
+        train = apart(train, val)
     else:
         train, val = held_out(train, 0.1)
     make_folder(out)
@@ -136,7 +143,8 @@ def tune(
     rows = [{**asdict(one), "settings": drawn[one.trial]} for one in last]
     (out / TRIALS).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     if not good:
-        raise UsageError(f"no trial ended well; the first: {last[0].failed}")
+        first = f"; the first: {last[0].failed}" if last else ", or was judged before the end"
+        raise UsageError(f"no trial ended well{first}")
     best = max(good, key=lambda one: (one.rung, one.ap))
     heading = f"the best of {trials} trials: AP {best.ap:.4f} after {best.step} steps"
     chosen = {**length, **drawn[best.trial], "out": out / "run"}

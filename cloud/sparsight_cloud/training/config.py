@@ -319,11 +319,7 @@ def load_config(
     lengths = {"minutes", "steps"}
     if lengths & changes.keys():
         raw = {k: v for k, v in raw.items() if k not in lengths}
-    try:
-        config = TrainConfig.model_validate(_changed(raw, changes))
-    except ValidationError as e:
-        told = "; ".join(_explain(dict(problem)) for problem in e.errors())
-        raise TrainingError(f"{path}: {told}") from e
+    config = make_config(_changed(raw, changes), str(path))
     here = base or path.resolve().parent
     data, net = config.data, config.model
     placed = {"annotations": here / data.annotations, "images": here / data.images}
@@ -333,6 +329,23 @@ def load_config(
     return config.model_copy(
         update={"data": data.model_copy(update=placed), "model": net, "out": here / config.out}
     )
+
+
+def make_config(raw: Mapping[str, object], where: str) -> TrainConfig:
+    """A configuration from its values.
+
+    Args:
+        raw: The values, by key.
+        where: What an error begins with.
+
+    Raises:
+        TrainingError: An unknown key or a value out of range; names it.
+    """
+    try:
+        return TrainConfig.model_validate(raw)
+    except ValidationError as e:
+        told = "; ".join(_explain(dict(problem)) for problem in e.errors())
+        raise TrainingError(f"{where}: {told}") from e
 
 
 def _changed(raw: dict[str, Any], changes: Mapping[str, object]) -> dict[str, Any]:

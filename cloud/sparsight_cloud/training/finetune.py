@@ -20,7 +20,7 @@ from sparsight.errors import DataError
 from sparsight.model.detector import Detector
 from sparsight_cloud.data.coco import write_coco
 from sparsight_cloud.data.dataset import Dataset
-from sparsight_cloud.training.config import TrainConfig, write_config
+from sparsight_cloud.training.config import TrainConfig, make_config, write_config
 
 TRAIN, VAL = "train.json", "val.json"
 FIRST_SHARE = 0.6
@@ -70,7 +70,7 @@ def held_out(dataset: Dataset, share: float) -> tuple[Dataset, Dataset]:
     Raises:
         DataError: There are too few pictures with boxes.
     """
-    order = sorted(dataset.images, key=lambda i: hashlib.sha256(i.file_name.encode()).digest())
+    order = sorted(dataset.images, key=lambda i: _hash(i.file_name))
     count = max(1, round(share * len(order)))
     names = {image.file_name for image in order[:count]}
     train, val = (
@@ -83,6 +83,30 @@ def held_out(dataset: Dataset, share: float) -> tuple[Dataset, Dataset]:
             "out; name others by --val"
         )
     return train, val
+
+
+def _hash(name: str) -> bytes:
+    # A file's name need not be Unicode; Python has its other bytes as surrogates.
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+
+
+def apart(dataset: Dataset, judged: Dataset) -> Dataset:
+    """A set without the pictures of another, so that none is trained and judged on.
+
+    Args:
+        dataset: What is trained on.
+        judged: What is judged on.
+
+    Raises:
+        DataError: No boxes are left.
+    """
+    held = {image.path.resolve() for image in judged.images}
+    left = tuple(image for image in dataset.images if image.path.resolve() not in held)
+    if dataset.boxes and not sum(len(image.labels) for image in left):
+        raise DataError(
+            f"all {dataset.boxes} boxes to train on are in pictures to judge on; name others"
+        )
+    return replace(dataset, images=left)
 
 
 def write_sets(out: Path, train: Dataset, val: Dataset) -> None:
@@ -102,6 +126,7 @@ def plan(out: Path, images: Path, bundle: Path, wish: Wish) -> tuple[TrainConfig
 
     Raises:
         BundleError: The bundle is missing or damaged.
+        TrainingError: There is no such run.
     """
     given = Detector.from_bundle(bundle)
     assert given.manifest is not None
@@ -157,7 +182,7 @@ def plan(out: Path, images: Path, bundle: Path, wish: Wish) -> tuple[TrainConfig
             **wish.part(1 - FIRST_SHARE),
             "out": str(out),
         }
-    configs = {name: TrainConfig.model_validate(raw) for name, raw in runs.items()}
+    configs = {name: make_config(raw, f"{name}.yaml") for name, raw in runs.items()}
     for name, config in configs.items():
         write_config(config, out / f"{name}.yaml")
     return tuple(configs.values())

@@ -107,12 +107,14 @@ def _run(
     keeping: _Keeping,
     stopping: Callable[[], bool],
 ) -> Outcome:
-    import pyarrow.fs
     import ray
 
     try:
         from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        from sparsight_cloud.training.ray_storage import file_system
     except ImportError as error:
         raise UsageError(
             f"Ray Train can't be imported ({error}); pip install 'sparsight[train]'"
@@ -122,7 +124,9 @@ def _run(
     gpu = _on_gpus(config)
     if not gpu and cluster_cpus() < workers:
         say(f"the cluster has {cluster_cpus():g} processors, {workers} are asked: waiting for more")
-    desk: Any = ray.remote(num_cpus=0)(Desk).remote()
+    # Beside us: Ray would place it anywhere, and a machine that dies would take it along.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    desk: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(Desk).remote()
     files = {name: config.out / name for name in FILES}
     start = {name: file.read_bytes() for name, file in files.items() if file.exists()}
     # Its steps may lie behind those of the storage, which workers find out.
@@ -136,7 +140,7 @@ def _run(
         run_config=RunConfig(
             name=keeping.name,
             storage_path=keeping.parent,
-            storage_filesystem=pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(keeping.fs)),
+            storage_filesystem=file_system(keeping.fs),
             checkpoint_config=CheckpointConfig(num_to_keep=KEPT),
             failure_config=FailureConfig(max_failures=keeping.restarts),
         ),
@@ -145,7 +149,7 @@ def _run(
         result = _watch(_in_background(trainer.fit), desk, watcher, say, stopping)
         outcome: Outcome | SparsightError | None = ray.get(desk.end.remote())
     except ray.exceptions.RayError as error:
-        raise TrainingError(f"Ray lost the run: {_cause(error)}; {_AGAIN}") from error
+        raise TrainingError(f"Ray lost the run: {cause(error)}; {_AGAIN}") from error
     if isinstance(outcome, SparsightError):
         raise outcome
     if result.checkpoint is None or outcome is None:
@@ -188,7 +192,7 @@ def _watch(
         known = ray.get(desk.end.remote())
         if isinstance(known, SparsightError):
             raise known from error
-        raise TrainingError(f"the workers can't go on: {_cause(error)}; {_AGAIN}") from error
+        raise TrainingError(f"the workers can't go on: {cause(error)}; {_AGAIN}") from error
 
 
 def _in_background(fit: Callable[[], Result]) -> Future[Result]:
@@ -227,7 +231,7 @@ def _keeping(out: Path, storage: str | None, restarts: int) -> _Keeping:
     return _Keeping(fs, parent, name, restarts)
 
 
-def _cause(error: Exception) -> str:
+def cause(error: Exception) -> str:
     """The last line of what Ray says: that of the worker's own error, below its traceback."""
     lines = str(error).strip().splitlines()
     return (lines[-1].strip() if lines else type(error).__name__)[:500]

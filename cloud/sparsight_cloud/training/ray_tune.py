@@ -32,6 +32,7 @@ from sparsight_cloud.serving.ray_cluster import RayCluster, one_line
 from sparsight_cloud.training.config import TrainConfig
 from sparsight_cloud.training.export import averaged_network
 from sparsight_cloud.training.loop import CHECKPOINT, Loop, Moment
+from sparsight_cloud.training.ray_run import cause
 from sparsight_cloud.training.run import choose_device, threads
 from sparsight_cloud.training.samples import Sampler
 
@@ -125,6 +126,12 @@ def _sweep(
         ) -> None:
             self._tell(Judgement(**{k: result[k] for k in Judgement.__slots__}))
 
+        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+            number = trial.config["trial"]
+            so_far = last.get(number, Judgement(number, 0, 0.0, 0))
+            why = cause(trial.get_error() or RuntimeError("its process died"))
+            self._tell(replace(so_far, rung=len(RUNGS), failed=why))
+
         def __reduce__(self) -> tuple[type, tuple[()]]:
             return dict, ()  # Ray Tune pickles it for a sweep that goes on, which ours don't
 
@@ -150,11 +157,9 @@ def _sweep(
     )
     try:
         with redirect_stdout(io.StringIO()):  # Ray's own words, which are no part of our answer
-            results = tuner.fit()
+            tuner.fit()
     except ray.exceptions.RayError as error:
         raise UsageError(f"the sweep can't go on: {one_line(error)}") from error
-    if not last and results.errors:
-        raise UsageError(f"no trial could be judged; the first: {one_line(results.errors[0])}")
     return [last[number] for number in sorted(last)]
 
 

@@ -160,7 +160,7 @@ def _fetch(folder: Path, start: dict[str, bytes], committed: Checkpoint | None) 
     if committed is None:
         return
     with committed.as_directory() as there:
-        if not start or _steps(Path(there)) >= _steps(folder):
+        if CHECKPOINT not in start or _steps(Path(there)) >= _steps(folder):
             take_files(Path(there), folder)
 
 

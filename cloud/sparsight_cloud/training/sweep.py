@@ -47,7 +47,10 @@ class Range:
         if not mark or not key or not rest:
             raise UsageError(f"--set: {_FORM}, got {text!r}")
         if ":" not in rest:
-            return Range(key, tuple(yaml.safe_load(part) for part in rest.split(",")), "one")
+            try:
+                return Range(key, tuple(yaml.safe_load(part) for part in rest.split(",")), "one")
+            except yaml.YAMLError as error:
+                raise UsageError(f"--set: {_FORM}, got {text!r}") from error
         low_text, high_text, *kind = rest.split(":")
         try:
             low, high = float(low_text), float(high_text)

@@ -13,7 +13,7 @@ from sparsight.errors import DataError
 from sparsight_cloud.commands.finetune import PAGE, finetune
 from sparsight_cloud.data.coco import read_coco
 from sparsight_cloud.training.config import load_config
-from sparsight_cloud.training.finetune import TRAIN, VAL, held_out
+from sparsight_cloud.training.finetune import TRAIN, VAL, apart, held_out
 
 from .scenes import draw_set
 
@@ -69,4 +69,41 @@ def test_what_cannot_be_asked_for_is_told(capsys: pytest.CaptureFixture[str]) ->
         (["--val-images", "d"], "--val-images is for --val"),
     ):
         assert typed(*common, *more) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_no_picture_is_trained_and_judged_on(tmp_path: Path) -> None:
+    data = draw_set(tmp_path / "set", pictures=5)
+    dataset = read_coco(data / "squares.json", data / "images")
+    val = replace(dataset, images=dataset.images[1:3])
+    assert apart(dataset, val).images == (dataset.images[0], *dataset.images[3:])
+    with pytest.raises(DataError, match="all 20 boxes to train on are in pictures to judge on"):
+        apart(dataset, dataset)
+
+
+def test_names_need_not_be_unicode(tmp_path: Path) -> None:
+    data = draw_set(tmp_path / "set", pictures=4)
+    dataset = read_coco(data / "squares.json", data / "images")
+    odd = tuple(replace(image, file_name=f"\udcff{image.file_name}") for image in dataset.images)
+    assert len(held_out(replace(dataset, images=odd), 0.25)[1].images) == 1
+
+
+def test_what_would_fail_after_hours_is_told_before(
+    tmp_path: Path, split_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = draw_set(tmp_path / "set", pictures=4)
+    raw = json.loads((data / "squares.json").read_text())
+    (data / "none.json").write_text(json.dumps({**raw, "annotations": []}))
+    cows = [{"id": 1, "name": "cow"}, {"id": 2, "name": "pig"}]
+    (data / "cows.json").write_text(json.dumps({**raw, "categories": cows}))
+    common = (
+        *(str(data / "squares.json"), "--images", str(data / "images")),
+        *("--out", str(tmp_path / "out"), "--bundle", str(split_bundle), "--batch", "1"),
+    )
+    for more, told in (
+        (("--val", str(data / "none.json")), "expected objects of the classes red, blue"),
+        (("--val", str(data / "cows.json")), "no class in common"),
+        (("--workers", "3"), "batch: expected a multiple of processes (3), got 1"),
+    ):
+        assert typed(*common, *more) not in (0, 1)
         assert told in capsys.readouterr().err

@@ -6,6 +6,7 @@ One private cluster serves all of them.
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from fsspec.implementations.local import LocalFileSystem
 from tests.cloud.serving.processes import descendants, name_of
 
 from sparsight.errors import TrainingError, UsageError
@@ -24,7 +26,7 @@ from sparsight_cloud.training.loop import CHECKPOINT, METRICS, Loop, Moment
 from sparsight_cloud.training.metrics import read_metrics
 from sparsight_cloud.training.ray_run import CHECKPOINTS, run_on_ray
 from sparsight_cloud.training.ray_tune import RUNGS, Judgement, sweep
-from sparsight_cloud.training.ray_worker import Desk, Job, train_loop
+from sparsight_cloud.training.ray_worker import Desk, Job, _fetch, train_loop
 from sparsight_cloud.training.run import run_training
 
 from .scenes import Notebook, a_run, draw_set
@@ -138,6 +140,30 @@ def test_a_run_goes_on_in_either_way(squares: Path) -> None:
     assert notebook.begun.step == second.steps
 
 
+def test_losses_without_weights_are_no_start(squares: Path, tmp_path: Path) -> None:
+    from ray.train import Checkpoint
+
+    config, sampler = a_run(squares, steps=1, out="committed")
+    run_training(config, sampler, Notebook())
+    # What a plain run leaves that is killed before its first checkpoint.
+    _fetch(tmp_path, {METRICS: b"{}\n"}, Checkpoint.from_directory(config.out))
+    assert read_checkpoint(tmp_path / CHECKPOINT, "none")[0].step == 1
+
+
+def test_a_file_of_ray_is_whole_or_the_one_before(tmp_path: Path) -> None:
+    from sparsight_cloud.training.ray_storage import file_system
+
+    fs = pickle.loads(pickle.dumps(file_system(LocalFileSystem())))  # as workers get it
+    place = tmp_path / "list.json"
+    for text in (b"one", b"two"):
+        with fs.open_output_stream(str(place)) as file:
+            before = place.read_bytes() if place.exists() else None
+            file.write(text)
+            assert (place.read_bytes() if place.exists() else None) == before
+        assert place.read_bytes() == text
+    assert [one.name for one in tmp_path.iterdir()] == ["list.json"]
+
+
 def test_what_no_start_mends_is_told(squares: Path) -> None:
     config, sampler = a_run(squares, out="foreign")
     other, _ = a_run(squares, out="foreign", seed=1)
@@ -161,17 +187,20 @@ def test_a_sweep_judges_trials_and_outlives_one_that_fails(squares: Path) -> Non
     config, sampler = a_run(squares, steps=8, out="sweep")
     wild = {**OPTIMISER, "lr": 1e30, "backbone_lr": 1e30, "warmup_steps": 0}
     bad, _ = a_run(squares, steps=8, out="sweep", optimiser=wild)
+    dying = config.model_copy(update={"seed": "none"})  # no error of ours
     train, val = held_out(sampler.dataset, 0.3)
     told: list[Judgement] = []
     last = sweep(
-        [config, bad], train, val, squares / "sweep", told.append, concurrent=2, early=False
+        [config, bad, dying], train, val, squares / "sweep", told.append, concurrent=2, early=False
     )
-    good, failed = last
+    good, failed, died = last
     assert (good.trial, good.rung, good.step, good.failed) == (0, len(RUNGS), 8, "")
     assert [one.step for one in told if one.trial == 0] == [3, 5, 8]
     assert 0 <= good.ap <= 1
     assert failed.trial == 1
     assert "the gradient is not finite" in failed.failed
+    assert (died.trial, died.rung) == (2, len(RUNGS))
+    assert died.failed
 
 
 def test_places_that_cannot_be_are_told(squares: Path) -> None:

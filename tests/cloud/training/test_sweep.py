@@ -45,3 +45,8 @@ def test_settings_with_dots_reach_a_configuration_and_its_file(tmp_path: Path) -
     write_config(config, tmp_path / "best.yaml", "the best")
     assert (tmp_path / "best.yaml").read_text().startswith("# the best\n")
     assert load_config(tmp_path / "best.yaml") == config
+
+
+def test_values_that_are_cut_by_commas_are_told() -> None:
+    with pytest.raises(UsageError, match=r"--set: expected .* got 'crop\.scale=\[0\.5,1\]'"):
+        Range.parse("crop.scale=[0.5,1]")
