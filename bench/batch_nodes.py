@@ -34,7 +34,7 @@ from tests.split import scene, write_split_bundle
 PROGRAM = [sys.executable, "-c", "from sparsight.cli import main; main()", "batch", "run"]
 COLUMNS = ["id", "path", "width", "height", "boxes", "scores", "labels", "patches", "error"]
 SHARD = 4
-LIMIT_S = 400.0
+LIMIT_S = 300.0
 
 _DRIVES, _DIES = "node1", "node2"
 
@@ -47,13 +47,14 @@ def run(
     begin_s = time.monotonic()
     arguments = [str(top / "pictures"), "--out", str(out), "--bundle", str(top / "bundle")]
     more = ["--conf", "0.3", "--shard", str(SHARD), "--json", "--address", nodes.address]
-    process = nodes.run_in(
-        _DRIVES, [*PROGRAM, *arguments, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    meanwhile(process, out)
-    said, errors = process.communicate(timeout=LIMIT_S)
-    if process.returncode:
-        raise RuntimeError(f"{name}: exit code {process.returncode}: {errors[-2000:]}")
+    with (top / f"{name}.log").open("w+") as log:
+        command = [*PROGRAM, *arguments, *more]
+        process = nodes.run_in(_DRIVES, command, stdout=subprocess.PIPE, stderr=log)
+        meanwhile(process, out)
+        said, _ = process.communicate(timeout=LIMIT_S)
+        if process.returncode:
+            log.seek(0)
+            raise RuntimeError(f"{name}: exit code {process.returncode}: {log.read()[-2000:]}")
     summary: dict[str, Any] = json.loads(said)
     return {"wall_s": round(time.monotonic() - begin_s, 1), **summary["this_start"]}
 

@@ -13,7 +13,7 @@ class World:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.nodes, self.now_s = {"a", "b"}, 100.0
         monkeypatch.setattr(ray_loss, "_alive", lambda: frozenset(self.nodes))
-        monkeypatch.setattr(ray_loss.time, "monotonic", lambda: self.now_s)
+        monkeypatch.setattr("time.monotonic", lambda: self.now_s)
 
 
 @pytest.fixture

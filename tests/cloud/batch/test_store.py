@@ -82,7 +82,7 @@ def test_what_can_not_be_opened_is_said_in_a_line(uri: str) -> None:
 
 
 def test_a_uri_whose_host_would_be_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Dropped(MemoryFileSystem):  # as sftp, ftp and smb are
+    class Dropped(MemoryFileSystem):  # type: ignore[misc]  # as sftp, ftp and smb are
         protocol = "dropped"
 
         @classmethod
@@ -102,7 +102,8 @@ def test_a_file_that_another_start_took_for_a_leftover_is_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, other = Store(str(tmp_path)), Store(str(tmp_path))
-    fill, swept = store._fs.pipe_file, []
+    fill = store._fs.pipe_file
+    swept: list[str] = []
 
     def fill_and_sweep(path: str, data: bytes) -> None:
         fill(path, data)
