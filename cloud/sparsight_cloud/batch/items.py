@@ -18,7 +18,7 @@ from io import BytesIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sparsight.errors import DataError
+from sparsight.errors import DataError, UsageError
 
 _SCHEMA = pa.schema(
     [
@@ -84,10 +84,18 @@ def shards_of(items: Sequence[Item], size: int) -> list[Shard]:
 
 
 def as_file(items: Sequence[Item]) -> bytes:
-    """A list as the bytes of a Parquet file."""
+    """A list as the bytes of a Parquet file.
+
+    Raises:
+        UsageError: A name can't be written down.
+    """
     columns = {f.name: [getattr(item, f.name) for item in items] for f in fields(Item)}
     file = BytesIO()
-    pq.write_table(pa.table(columns, schema=_SCHEMA), file, compression="zstd")
+    try:
+        table = pa.table(columns, schema=_SCHEMA)
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{error.object!a}: the name is not UTF-8; rename the file") from error
+    pq.write_table(table, file, compression="zstd")
     return file.getvalue()
 
 

@@ -47,7 +47,7 @@ def read_manifest(data: bytes, name: str, suffix: str, column: str | None) -> li
                 raise UsageError(f"{name}: expected a JSON object a line")
             chosen = _chosen(tuple(rows[0]) if rows else (), name, column)
             named = [row.get(chosen) for row in rows]
-    except (ValueError, csv.Error, pa.ArrowException) as error:
+    except (ValueError, RecursionError, csv.Error, pa.ArrowException) as error:
         why = " ".join(str(error).split())[:200]
         raise UsageError(f"{name}: can't be read as {suffix[1:]} ({why})") from error
     out = []

@@ -29,9 +29,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from sparsight.errors import UsageError
+from sparsight.errors import SparsightError, UsageError
 from sparsight.settings import DetectSettings
 from sparsight_cloud.batch.items import Shard
+from sparsight_cloud.batch.ray_loss import NodeLostError, Progress, callback_of
 from sparsight_cloud.batch.rows import Made, Row, as_parquet, name_of
 from sparsight_cloud.batch.store import Store
 
@@ -132,7 +133,8 @@ def flow(job: Job, shards: Sequence[Shard], workers: int, gpus: Gpus) -> Iterato
         The number of each shard once it is written, and what it took.
 
     Raises:
-        UsageError: A shard can't be written.
+        UsageError: A shard can't be written, or nothing is done for long.
+        NodeLostError: The cluster lost a node, and what was there waits for it.
         Exception: Ray's, of what it can't mend: a part that can't be loaded, or dies again and
             again.
     """
@@ -143,6 +145,9 @@ def flow(job: Job, shards: Sequence[Shard], workers: int, gpus: Gpus) -> Iterato
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = -1  # it knows neither nodes nor how large shards are
+    progress = Progress(max(len(shard.items) for shard in shards))
+    context.custom_execution_callback_classes = [callback_of(progress)]
     rows = [{_COLUMN: pickle.dumps((shard, None, shard.items))} for shard in shards]
     done: ray.data.Dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
     pools = pools_of(gpus, recorded=bool(job.codings))
@@ -157,11 +162,19 @@ def flow(job: Job, shards: Sequence[Shard], workers: int, gpus: Gpus) -> Iterato
             num_gpus=pool.gpus or None,
             max_task_retries=_RETRIES,
         )
-    for row in done.iter_rows():
-        made = pickle.loads(row[_COLUMN])
-        if isinstance(made, UsageError):
-            raise made
-        yield made
+    try:
+        for row in done.iter_rows():
+            made = pickle.loads(row[_COLUMN])
+            if isinstance(made, UsageError):
+                raise made
+            progress.came(time.time() - made[1].began_unix_s)
+            yield made
+    except (SparsightError, NodeLostError):
+        raise
+    except Exception as error:  # Ray's own; some are but what a lost node leaves behind
+        if progress.node_is_lost():
+            raise NodeLostError from error
+        raise
 
 
 def cluster_cpus() -> float:

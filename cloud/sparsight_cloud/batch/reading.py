@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import PurePosixPath
 from typing import TypeAlias
 
 import numpy as np
@@ -20,7 +21,7 @@ from jaxtyping import UInt8
 from sparsight.errors import PictureError
 from sparsight.geometry import Letterbox
 from sparsight.pictures import decode_picture, letterbox
-from sparsight_cloud.batch.films import read_frames
+from sparsight_cloud.batch.films import FILM_SUFFIXES, frame_stamps, read_frames
 from sparsight_cloud.batch.items import Item
 from sparsight_cloud.batch.store import one_line, open_uri
 
@@ -111,6 +112,9 @@ def read_items(items: Sequence[Item], max_pixels: int) -> Iterator[Frame | Pictu
                     for frame in read_frames(file, path, wanted, max_pixels):
                         given += 1
                         yield frame
+                elif PurePosixPath(path).suffix.lower() in FILM_SUFFIXES:
+                    frame_stamps(file, path)
+                    raise PictureError(f"{path}: could not be listed; give another --out")
                 else:
                     picture = decode_picture(file, path, max_pixels)
                     given += 1

@@ -150,7 +150,7 @@ class Recall:
                 frame = _frame(item)
                 read_ms = ms_since(begin_s)
                 yield self._looked(frame, read_ms)
-            except (SparsightError, OSError) as error:
+            except Exception as error:  # one frame's trouble is not the others'
                 yield Lost(f"{item.changed or item.name}: {error}", ms_since(begin_s))
 
     @torch.inference_mode()

@@ -43,8 +43,8 @@ SCHEMA = pa.schema(
         ("deep_ms", pa.float32()),
         ("error", pa.string()),
         ("device", pa.string()),
-        ("epoch", pa.int64()),
-        ("seq", pa.int64()),
+        ("epoch", pa.uint64()),
+        ("seq", pa.uint64()),
     ]
 )
 """One item. Boxes are xyxy in pixels of the picture, best first; what an item with an error has

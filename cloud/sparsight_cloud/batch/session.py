@@ -96,7 +96,8 @@ def run_batch(
         _say(screens, f"{store.uri}: {earlier} of {len(items)} were done earlier")
     pace: Pace | None = None
     if todo:
-        store.forget(SUMMARY)
+        for made_of_all in (SUMMARY, COCO):
+            store.forget(made_of_all)
         try:
             pace = work(todo, done, bundle, order, store, wanted, screens.people)
         except KeyboardInterrupt:

@@ -18,7 +18,7 @@ from typing import Any
 
 import fsspec
 
-from sparsight.errors import PictureError, UsageError
+from sparsight.errors import SparsightError, UsageError
 from sparsight.pictures import SUFFIXES
 from sparsight_cloud.batch.films import FILM_SUFFIXES, frame_stamps
 from sparsight_cloud.batch.items import Item
@@ -95,7 +95,9 @@ def _expand(given: str, taking: Taking) -> Iterator[_File]:
                     yield from _in_folder(fs, match, taking)
                 elif _is_taken(match, taking):
                     yield _File(_name(fs, match), info)
-    except (OSError, ImportError) as error:
+    except SparsightError:
+        raise
+    except Exception as error:  # each kind of store has errors of its own
         raise UsageError(f"{given}: can't be listed ({one_line(error)})") from error
 
 
@@ -124,7 +126,7 @@ def _of_manifest(
 def _file(fs: fsspec.AbstractFileSystem, path: str) -> _File:
     try:
         return _File(_name(fs, path), fs.info(path))
-    except OSError:
+    except Exception:  # as above; reading it will say why
         return _File(_name(fs, path), None)
 
 
@@ -138,7 +140,11 @@ def _items_of(file: _File, every: int) -> Iterator[Item]:
     if _suffix(file.path) not in FILM_SUFFIXES or file.info is None:
         yield Item(file.path, None, None, size_bytes, changed)
         return
-    for place, stamp in list(enumerate(_stamps(file.path)))[::every]:
+    stamps = _stamps(file.path)
+    if stamps is None:
+        yield Item(file.path, None, None, size_bytes, changed)
+        return
+    for place, stamp in list(enumerate(stamps))[::every]:
         yield Item(file.path, place, stamp, size_bytes, changed)
 
 
@@ -149,14 +155,14 @@ def _changed_behind(link: str) -> float | None:
         return None
 
 
-def _stamps(path: str) -> list[int | None]:
-    """Of a film's frames; of one that can't be read, one frame, which will say why."""
+def _stamps(path: str) -> list[int | None] | None:
+    """Of a film's frames; None of one that can't be read to its end: reading it will say why."""
     fs, place = open_uri(path)
     try:
         with fs.open(place, "rb") as file:
             return frame_stamps(file, path)
-    except (PictureError, OSError):
-        return [None]
+    except Exception:  # as above
+        return None
 
 
 def _name(fs: fsspec.AbstractFileSystem, path: str) -> str:

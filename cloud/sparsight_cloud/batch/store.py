@@ -33,8 +33,15 @@ def open_uri(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
         raise UsageError(f"{uri}: chained URIs are not taken; give what is inside as files")
     try:
         fs, path = url_to_fs(uri)
-    except (ImportError, ValueError) as error:
+        kept = str(fs.unstrip_protocol(path))
+        same = fs._get_kwargs_from_urls(uri) == fs._get_kwargs_from_urls(kept)  # noqa: SLF001
+    except Exception as error:  # each kind of store has errors of its own
         raise UsageError(f"{uri}: can't be opened ({one_line(error)})") from error
+    if not same:  # the list of items and the processes know the path alone
+        raise UsageError(
+            f"{uri}: URIs that name a host, a user or an account are not taken; mount the store "
+            "or fetch the files"
+        )
     return fs, str(path)
 
 
@@ -123,8 +130,11 @@ class Store:
                 with suppress(OSError):
                     part.unlink()
 
-    def _place(self, name: str, fill: Callable[[str], None]) -> None:
-        """Have a file filled where nobody looks for it, then move it to its place."""
+    def _place(self, name: str, fill: Callable[[str], None], tries: int = 3) -> None:
+        """Have a file filled where nobody looks for it, then move it to its place.
+
+        More than one try: another run that starts on this folder now takes it for a leftover.
+        """
         path = f"{self._root}/{name}"
         if self._whole:
             fill(path)
@@ -137,6 +147,10 @@ class Store:
                 os.replace(part, path)  # noqa: PTH105, a string is what there is
             else:
                 self._fs.mv(part, path)
+        except FileNotFoundError:
+            if tries == 1:
+                raise
+            self._place(name, fill, tries - 1)
         except BaseException:
             with suppress(Exception):
                 self._fs.rm_file(part)

@@ -15,6 +15,7 @@ from sparsight.errors import PictureError, SparsightError, UsageError
 from sparsight_cloud.batch.items import Shard
 from sparsight_cloud.batch.orders import Order
 from sparsight_cloud.batch.ray_flow import Gpus, Job, cluster_cpus, cluster_gpus, flow, quiet
+from sparsight_cloud.batch.ray_loss import NodeLostError
 from sparsight_cloud.batch.rows import Made
 from sparsight_cloud.batch.store import Store
 from sparsight_cloud.batch.watch import Watch
@@ -87,7 +88,8 @@ def work(
         UsageError: Ray can't be started, joined, or can't go on.
         PictureError: There were more errors than are allowed.
     """
-    _hold(done, wanted)
+    failed = sum(made.failed for made in done.values())
+    _hold(failed, wanted)
     begin_unix_s = time.time()
     job = Job(
         bundle=bundle,
@@ -103,14 +105,16 @@ def work(
     earlier = sum(made.pictures for made in done.values())
     with (
         Watch(people, earlier + pictures, earlier) as watch,
-        _cluster(wanted, len(todo)) as workers,
+        _cluster(wanted) as most,
     ):
+        workers = _room(most, wanted.gpus, len(todo))
         try:
-            for number, made in flow(job, todo, workers, wanted.gpus):
+            for number, made in _flows(job, todo, most, wanted.gpus):
                 done[number] = made
                 opened_unix_s.append(made.began_unix_s)
-                watch.saw(made, sum(one.failed for one in done.values()))
-                _hold(done, wanted)
+                failed += made.failed
+                watch.saw(made, failed)
+                _hold(failed, wanted)
         except SparsightError:
             raise
         except Exception as error:  # Ray's own, and what it carries of the stages
@@ -123,27 +127,42 @@ def work(
     return Pace(pictures, end_unix_s - first_unix_s, first_unix_s - begin_unix_s, workers)
 
 
+def _flows(
+    job: Job, todo: Sequence[Shard], most: int | None, gpus: Gpus
+) -> Iterator[tuple[int, Made]]:
+    """One flow, and after the loss of a node another, over what is left and with what is left."""
+    left = {shard.number: shard for shard in todo}
+    while left:
+        shards = list(left.values())
+        try:
+            for number, made in flow(job, shards, _room(most, gpus, len(shards)), gpus):
+                del left[number]
+                yield number, made
+        except NodeLostError:
+            continue
+        return
+
+
 @contextmanager
-def _cluster(wanted: Wanted, shards: int) -> Iterator[int]:
-    """A cluster to work on, and how many processes of each pool it has room and work for."""
+def _cluster(wanted: Wanted) -> Iterator[int | None]:
+    """A cluster to work on, and how many processes of each pool are wanted at most."""
     here = wanted.workers or len(os.sched_getaffinity(0))
     # One processor more than the pools ask for: Ray's own small tasks must never wait for them.
     cluster = RayCluster(wanted.address, cpus=here + 1, with_serve=False)
     try:
         with quiet():
             cluster.connect()
-        most = wanted.workers if wanted.address else here
-        yield min(_room(most, wanted.gpus), shards)
+        yield wanted.workers if wanted.address else here
     finally:
         cluster.disconnect()
 
 
-def _room(workers: int | None, gpus: Gpus) -> int:
-    """Processes of each pool that fit: if the first took all, the others would never start."""
+def _room(workers: int | None, gpus: Gpus, shards: int) -> int:
+    """Processes of each pool that fit and have work: if the first took all, others never start."""
     cpus = int(cluster_cpus())
     if cpus < 1:
         raise UsageError(f"the cluster has {cpus} processors, expected at least one")
-    fit = min(workers or cpus, cpus)
+    fit = min(workers or cpus, cpus, shards)
     if not gpus.of_a_set:
         return fit
     sets = int(cluster_gpus() / gpus.of_a_set + 1e-6)
@@ -155,13 +174,12 @@ def _room(workers: int | None, gpus: Gpus) -> int:
     return min(fit, sets)
 
 
-def _hold(done: dict[int, Made], wanted: Wanted) -> None:
+def _hold(failed: int, wanted: Wanted) -> None:
     """End a run that goes wrong.
 
     Raises:
         PictureError: It has more errors than are allowed.
     """
-    failed = sum(made.failed for made in done.values())
     if wanted.max_errors is not None and failed > wanted.max_errors:
         raise PictureError(
             f"{failed} pictures can't be read, more than --max-errors {wanted.max_errors}; column "

@@ -160,7 +160,12 @@ class _File:
         self._seed, self._places = seed_of(epoch, 0), 0
         self._begun_s = time.monotonic()
         self.size_bytes = 0
-        self._write(header(epoch, 0))
+        try:
+            self._write(header(epoch, 0))
+        except OSError:  # each frame tries again: nothing may be left of this one
+            os.close(self._fd)
+            self.path.unlink()
+            raise
 
     @property
     def age_s(self) -> float:

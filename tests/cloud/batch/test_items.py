@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from sparsight.errors import DataError
+from sparsight.errors import DataError, UsageError
 from sparsight_cloud.batch.items import (
     Item,
     as_file,
@@ -22,6 +22,11 @@ ITEMS = [
 
 def test_a_list_survives_its_file() -> None:
     assert from_file(as_file(ITEMS), "items") == ITEMS
+
+
+def test_a_name_that_no_table_can_hold_is_said() -> None:
+    with pytest.raises(UsageError, match=r"/\\udcff.png': the name is not UTF-8"):
+        as_file([*ITEMS, Item("/\udcff.png", None, None, 1, "")])
 
 
 def test_a_damaged_list_is_named() -> None:

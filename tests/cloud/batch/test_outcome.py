@@ -16,6 +16,7 @@ from rich.console import Console
 from sparsight.detections import Detections
 from sparsight.errors import DataError
 from sparsight.settings import DetectSettings
+from sparsight.wire import FrameKey
 from sparsight_cloud.batch.coco import write_coco
 from sparsight_cloud.batch.items import Item, shards_of
 from sparsight_cloud.batch.orders import Order
@@ -174,3 +175,10 @@ def test_other_files_are_no_shards() -> None:
     pq.write_table(pa.table({"a": [1]}), file)
     assert made_of(file) is None
     assert made_of(BytesIO(b"")) is None
+
+
+def test_the_largest_keys_are_written() -> None:
+    key = FrameKey("drone-1", 2**64 - 1, 2**63)
+    data = as_parquet(0, [Item("a", 0, 0, 1, "")], [replace(GOOD, key=key)], CLASSES, MADE[1])
+    (row,) = read_parquet(BytesIO(data)).to_pylist()
+    assert (row["epoch"], row["seq"]) == (2**64 - 1, 2**63)

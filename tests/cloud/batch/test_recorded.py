@@ -139,6 +139,17 @@ def test_what_rotted_or_is_not_there_is_an_error_of_its_own(
     assert_live([rows[0], rows[2]], [frames[0], frames[2]], split_bundle)
 
 
+def test_a_payload_that_breaks_the_decoder_is_an_error_of_its_own(
+    spool: Path, split_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise IndexError("out of its tables")
+
+    monkeypatch.setattr("sparsight_cloud.batch.recorded.kept_of", broken)
+    rows = rows_of(find_recorded([str(spool)]), split_bundle)
+    assert [row.error for row in rows] == [f"drone-1/1/{i}: out of its tables" for i in range(N)]
+
+
 def test_where_no_frame_is(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no frame in"):
         find_recorded([str(tmp_path)])

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sparsight.errors import UsageError
+from sparsight.errors import PictureError, UsageError
 from sparsight_cloud.batch.items import Item
+from sparsight_cloud.batch.reading import read_items
 from sparsight_cloud.batch.sources import Taking, find_items
 
 from .films import write_film
@@ -129,7 +130,7 @@ def test_films_are_taken_frame_by_frame(tmp_path: Path) -> None:
     (tmp_path / "a.mov").write_bytes(b"no film")
     items = find_items([str(tmp_path)], Taking(every=4))
     assert [(Path(item.path).name, item.frame) for item in items] == [
-        ("a.mov", 0),
+        ("a.mov", None),
         ("b.mp4", 0),
         ("b.mp4", 4),
         ("b.mp4", 8),
@@ -157,3 +158,35 @@ def test_nothing_is_said_to_be_there(tmp_path: Path, given: str, said: str) -> N
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match=said):
         find_items([str(tmp_path / given)], Taking())
+
+
+def test_a_film_that_is_read_in_part_is_no_short_film(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = write_film(tmp_path / "a.mkv", 9)
+
+    def failing(file: object, name: str) -> list[int | None]:
+        raise OSError("the store had a bad moment")
+
+    monkeypatch.setattr("sparsight_cloud.batch.sources.frame_stamps", failing)
+    items = find_items([str(film)], Taking())
+    (row,) = read_items(items, 10**6)
+    assert isinstance(row, PictureError) and "could not be listed" in str(row)
+
+
+@pytest.mark.parametrize("name", ["a\0b.png", "x" * 5000 + ".png"])
+def test_a_name_that_no_disk_has_is_an_item(tmp_path: Path, name: str) -> None:
+    put(f"{tmp_path}/a.png", b"a")
+    put(
+        f"{tmp_path}/list.jsonl",
+        "\n".join(json.dumps({"path": n}) for n in ["a.png", name]).encode(),
+    )
+    items = find_items([str(tmp_path / "list.jsonl")], Taking())
+    assert [item.size_bytes for item in items] == [1, -1]
+    assert all(isinstance(one, PictureError) for one in read_items(items, 10**6))
+
+
+def test_a_manifest_that_is_too_deep(tmp_path: Path) -> None:
+    put(f"{tmp_path}/list.jsonl", b'{"path":' + b"[" * 200_000)
+    with pytest.raises(UsageError, match="can't be read as jsonl"):
+        find_items([str(tmp_path / "list.jsonl")], Taking())

@@ -5,6 +5,7 @@ import secrets
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from sparsight.errors import UsageError
 from sparsight_cloud.batch.store import Store
@@ -72,3 +73,44 @@ def test_a_folder_that_can_not_be_written_is_said_at_once(tmp_path: Path) -> Non
 def test_a_uri_that_is_not_known(uri: str) -> None:
     with pytest.raises(UsageError, match=uri[:7]):
         Store(uri)
+
+
+@pytest.mark.parametrize("uri", ["ftp://127.0.0.1:1/a", "zip://", "reference://a"])
+def test_what_can_not_be_opened_is_said_in_a_line(uri: str) -> None:
+    with pytest.raises(UsageError, match="can't be opened"):
+        Store(uri)
+
+
+def test_a_uri_whose_host_would_be_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dropped(MemoryFileSystem):  # type: ignore[misc]  # as sftp, ftp and smb are
+        protocol = "dropped"
+
+        @classmethod
+        def _strip_protocol(cls, path: str) -> str:
+            return "/a"
+
+        @staticmethod
+        def _get_kwargs_from_urls(path: str) -> dict[str, str]:
+            return {"host": "host"} if "@" in path else {}
+
+    monkeypatch.setattr("sparsight_cloud.batch.store.url_to_fs", lambda _: (Dropped(), "/a"))
+    with pytest.raises(UsageError, match="name a host, a user"):
+        Store("dropped://user:word@host/a")
+
+
+def test_a_file_that_another_start_took_for_a_leftover_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other = Store(str(tmp_path)), Store(str(tmp_path))
+    fill = store._fs.pipe_file
+    swept: list[str] = []
+
+    def fill_and_sweep(path: str, data: bytes) -> None:
+        fill(path, data)
+        if not swept:
+            swept.append(path)
+            other.sweep("rows")
+
+    monkeypatch.setattr(store._fs, "pipe_file", fill_and_sweep)
+    store.write("rows/a", b"whole")
+    assert swept and store.names("rows") == ["a"] and store.read("rows/a") == b"whole"

@@ -1,6 +1,7 @@
 """The archive: what was answered is in it once, within its bounds, and can be read back."""
 
 import asyncio
+import errno
 import os
 import time
 from dataclasses import replace
@@ -88,6 +89,25 @@ def test_a_disk_that_is_full_costs_a_record_and_no_more(tmp_path: Path) -> None:
     keep(archive, a_frame(2))
     archive.close()
     assert frames_in(tmp_path) == [a_frame(0), a_frame(2)]
+
+
+def test_a_disk_that_is_full_from_the_start_costs_no_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = Archive(tmp_path, ArchiveRule())
+
+    def full(*_: object) -> bytes:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    with monkeypatch.context() as patch:
+        patch.setattr("sparsight_cloud.serving.archive.header", full)
+        keep(archive, *[a_frame(seq) for seq in range(40)])
+    assert len(os.listdir("/proc/self/fd")) < before + 20  # noqa: PTH208
+    assert not list(tmp_path.glob("*.seg"))
+    keep(archive, a_frame(41))
+    archive.close()
+    assert frames_in(tmp_path) == [a_frame(41)]
 
 
 def test_a_cloud_keeps_what_it_answered_once_and_whole(tmp_path: Path) -> None:
