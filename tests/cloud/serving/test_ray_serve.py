@@ -281,6 +281,26 @@ def test_rolled_over_to_other_bundles_no_frame_is_lost() -> None:
 
 
 @pytest.mark.usefixtures("ray_cluster")
+def test_replicas_come_and_go_with_the_load() -> None:
+    """Serve hears of the load every 10 s and looks back 12."""
+
+    async def do(dispatch: RayServeDispatch) -> None:
+        fewest, done = dispatch.capacity_frames, asyncio.Event()
+
+        async def load(device: int) -> None:
+            while not done.is_set():
+                await dispatch.submit(a_frame(device=f"drone-{device}"))
+
+        loads = [asyncio.create_task(load(device)) for device in range(12)]
+        await asyncio.wait_for(eventually(lambda: dispatch.capacity_frames > fewest), 120)
+        done.set()
+        await asyncio.gather(*loads)
+        await asyncio.wait_for(eventually(lambda: dispatch.capacity_frames == fewest), 120)
+
+    run_dispatch(partial(HashReplica, 0.1), do, Replicas(1, 1, most=2, idle_s=2.0))
+
+
+@pytest.mark.usefixtures("ray_cluster")
 def test_a_replica_that_does_not_answer_is_given_up() -> None:
     async def do(dispatch: RayServeDispatch) -> None:
         with pytest.raises(DispatchUnavailableError, match=r"no replica answered in 0\.5 s"):
