@@ -93,11 +93,11 @@ def finetune(
     from sparsight_cloud.training.run import make_folder
 
     out, images = out.resolve(), images.resolve()
-    whole = _read(data, images, from_)
+    whole = _read(data, images, from_, console)
     if val is None:
         train, judged = held_out(whole, 0.1)
     else:
-        judged = _read(val, (val_images or images).resolve(), from_)
+        judged = _read(val, (val_images or images).resolve(), from_, console)
         require_objects(whole.classes, Judged(str(val), judged))
         train = apart(whole, judged)
         if both := len(whole.images) - len(train.images):
@@ -135,11 +135,20 @@ def finetune(
     console.print(f"bundle in {out / 'bundle'}, page in {out / PAGE}", soft_wrap=True)
 
 
-def _read(data: Path, images: Path, from_: Format | None) -> "Dataset":
-    from sparsight_cloud.data.formats import read_dataset
+def _read(data: Path, images: Path, from_: Format | None, console: Console) -> "Dataset":
+    from sparsight_cloud.data.formats import scan_dataset
+    from sparsight_cloud.data.reading import Reading
 
     guessed = Format.COCO if data.suffix.lower() == ".json" else Format.YOLO
-    return read_dataset(data, images, from_ or guessed, allow_empty=True, drop_bad_boxes=True)
+    reading = Reading(allow_empty=True, drop_bad_boxes=True)
+    dataset = scan_dataset(data, images, from_ or guessed, reading)
+    reading.refuse(data)
+    empty = sum(not len(image.labels) for image in dataset.images)
+    if empty:
+        reading.note(f"{data}: {empty} of {len(dataset.images)} pictures have no objects")
+    for note in reading.notes:
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+    return dataset
 
 
 def _processes(batch: int) -> int:
@@ -161,16 +170,18 @@ def _tell(runs: "tuple[TrainConfig, ...]", judged: "Judged", console: Console) -
     out = runs[-1].out
     detector = Detector.from_bundle(out / "bundle")
     match = match_classes(detector.classes, judged.dataset.classes)
-    evaluation = run_evaluation(detector, judged.dataset, match, detector.settings, console)
+    settings, way = detector.settings, "seeker and patches as on a device"
+    manifest = detector.manifest
+    if manifest is not None and manifest.rates:
+        settings = replace(settings, rate=manifest.default_rate)
+        way = f"seeker, patches and codec as on a device, at its rate {settings.rate}"
+    evaluation = run_evaluation(detector, judged.dataset, match, settings, console)
     # Without pictures that can't be read.
     seen = replace(
         match.dataset(judged.dataset), images=tuple(frame.image for frame in evaluation.frames)
     )
     reports = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    about = (
-        f"{seen.boxes} objects in {len(seen.images)} pictures that were not trained on; seeker, "
-        "patches and codec as on a device"
-    )
+    about = f"{seen.boxes} objects in {len(seen.images)} pictures that were not trained on; {way}"
     story = Story(
         title=out.name,
         about=about,
@@ -183,6 +194,7 @@ def _tell(runs: "tuple[TrainConfig, ...]", judged: "Judged", console: Console) -
     return {
         "bundle": str(out / "bundle"),
         "page": str(out / PAGE),
+        "rate": settings.rate,
         "ap": evaluation.ap.ap,
         "ap50": evaluation.ap.ap50,
         "coverage": asdict(evaluation.coverage),

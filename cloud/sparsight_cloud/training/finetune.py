@@ -102,11 +102,13 @@ def apart(dataset: Dataset, judged: Dataset) -> Dataset:
     """
     held = {image.path.resolve() for image in judged.images}
     left = tuple(image for image in dataset.images if image.path.resolve() not in held)
-    if dataset.boxes and not sum(len(image.labels) for image in left):
+    train = replace(dataset, images=left)
+    if not train.boxes:
         raise DataError(
-            f"all {dataset.boxes} boxes to train on are in pictures to judge on; name others"
+            f"expected boxes to train on outside the pictures to judge on, got none of "
+            f"{dataset.boxes}; name other pictures"
         )
-    return replace(dataset, images=left)
+    return train
 
 
 def write_sets(out: Path, train: Dataset, val: Dataset) -> None:

@@ -126,7 +126,8 @@ def _run(
         say(f"the cluster has {cluster_cpus():g} processors, {workers} are asked: waiting for more")
     # Beside us: Ray would place it anywhere, and a machine that dies would take it along.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    desk: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(Desk).remote()
+    desk_actor: Any = ray.remote(num_cpus=0)(Desk)
+    desk = desk_actor.options(scheduling_strategy=here).remote()
     files = {name: config.out / name for name in FILES}
     start = {name: file.read_bytes() for name, file in files.items() if file.exists()}
     # Its steps may lie behind those of the storage, which workers find out.

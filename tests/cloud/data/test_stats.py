@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from sparsight.errors import UsageError
 from sparsight.slicer import SlicerSettings
 from sparsight_cloud.commands.data import data_app
 from sparsight_cloud.data.dataset import Dataset, LabelledImage
@@ -62,3 +63,10 @@ def test_the_command_prints_and_tells(coco_set: tuple[Path, Path]) -> None:
     assert "█" in result.stdout
     told = json.loads(CliRunner().invoke(data_app, [*run, "--json"]).stdout)["stats"]
     assert told["boxes"] == sum(one["boxes"] for one in told["sizes"]) == 3
+
+
+def test_a_size_that_no_detector_takes_is_refused(coco_set: tuple[Path, Path]) -> None:
+    path, images = coco_set
+    run = ["stats", str(path), "--images", str(images), "--long-side", "3000000"]
+    with pytest.raises(UsageError, match="expected 64 to 16384 pixels, got 3000000"):
+        CliRunner().invoke(data_app, run, catch_exceptions=False)

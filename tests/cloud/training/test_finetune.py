@@ -40,7 +40,12 @@ def test_a_bundle_is_tuned_and_told_about(
     assert bundle.manifest.classes == ("red", "blue")
     assert len(bundle.manifest.rates) == len(given.manifest.rates)
     assert bundle.manifest.detect_settings().slicer == given.manifest.detect_settings().slicer
-    assert told["ap"] is not None
+    # What a device is told to send, judged: not the detector alone.
+    assert told["rate"] == bundle.manifest.default_rate
+    judged = json.loads((out / "report.json").read_text())[str(told["rate"])]
+    assert told["payload_bytes_per_frame"] == pytest.approx(judged["payload_bytes_per_frame"])
+    assert told["payload_bytes_per_frame"] > 0
+    assert told["ap"] == pytest.approx(judged["ap"], abs=1e-4)
     assert "<svg" in (out / PAGE).read_text()
     assert len(read_coco(out / VAL, data / "images").images) == 1
     assert len(read_coco(out / TRAIN, data / "images").images) == 9
@@ -77,7 +82,9 @@ def test_no_picture_is_trained_and_judged_on(tmp_path: Path) -> None:
     dataset = read_coco(data / "squares.json", data / "images")
     val = replace(dataset, images=dataset.images[1:3])
     assert apart(dataset, val).images == (dataset.images[0], *dataset.images[3:])
-    with pytest.raises(DataError, match="all 20 boxes to train on are in pictures to judge on"):
+    with pytest.raises(
+        DataError, match="boxes to train on outside the pictures to judge on, got none of 20"
+    ):
         apart(dataset, dataset)
 
 
@@ -100,6 +107,11 @@ def test_what_would_fail_after_hours_is_told_before(
         *(str(data / "squares.json"), "--images", str(data / "images")),
         *("--out", str(tmp_path / "out"), "--bundle", str(split_bundle), "--batch", "1"),
     )
+    assert typed(str(data / "none.json"), "--val", *common) == DataError.exit_code
+    printed = capsys.readouterr().err
+    assert "note: " in printed
+    assert "4 of 4 pictures have no objects" in printed
+    assert "expected boxes to train on" in printed
     for more, told in (
         (("--val", str(data / "none.json")), "expected objects of the classes red, blue"),
         (("--val", str(data / "cows.json")), "no class in common"),

@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pytest
+import typer
 
+from sparsight.cli import run
 from sparsight.errors import TrainingError, UsageError
+from sparsight_cloud.commands.tune import tune
 from sparsight_cloud.training.config import load_config, write_config
 from sparsight_cloud.training.sweep import Range, draws
 
@@ -50,3 +53,18 @@ def test_settings_with_dots_reach_a_configuration_and_its_file(tmp_path: Path) -
 def test_values_that_are_cut_by_commas_are_told() -> None:
     with pytest.raises(UsageError, match=r"--set: expected .* got 'crop\.scale=\[0\.5,1\]'"):
         Range.parse("crop.scale=[0.5,1]")
+
+
+def test_a_best_that_train_would_refuse_is_told_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(tune)
+    file = write_squares(tmp_path, processes=2, batch=4)
+    for given, told in (
+        ("slices=1,2", "slices: expected a multiple of processes (2), got 1"),
+        ("processes=1,2", "--set processes: a trial's is given"),
+    ):
+        out = str(tmp_path / "out")
+        assert run(app, [str(file), "--set", given, "--trials", "8", "--out", out]) != 0
+        assert told in capsys.readouterr().err
