@@ -14,16 +14,18 @@ from sparsight_cloud.batch.ray_flow import Job
 from sparsight_cloud.batch.ray_loss import NodeLostError
 from sparsight_cloud.batch.rows import Made
 from sparsight_cloud.batch.work import Wanted
+from sparsight_cloud.serving.ray_cluster import RayCluster
 
 JOB = Job(Path("bundle"), ("car",), DetectSettings(), 100, 100, "out")
 SHARDS = shards_of([Item(f"/{i}.png", None, None, 1, "") for i in range(6)], 2)
 MADE = Made(2, 0, 1, 10, 10, 0.0)
 
 
-class Cluster:
+class Cluster(RayCluster):
     """Has three processors, then one; says what was done with it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, cpus: Sequence[int] = (3, 1)) -> None:
+        super().__init__("head:1", with_serve=False)
         self.cpus, self.seen = [*cpus], list[Any]()
         monkeypatch.setattr("sparsight_cloud.batch.work.cluster_cpus", lambda: self.cpus[0])
         monkeypatch.setattr("sparsight_cloud.batch.work.flow", self.flow)
@@ -47,7 +49,7 @@ class Cluster:
 
 def through(cluster: Cluster) -> list[int]:
     wanted = Wanted(address="head:1")
-    flows = work._flows(JOB, SHARDS, wanted, cluster)  # type: ignore[arg-type]
+    flows = work._flows(JOB, SHARDS, wanted, cluster)
     return [number for number, _ in flows]
 
 
