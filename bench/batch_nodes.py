@@ -120,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pictures", type=int, default=600)
+    parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--json", type=Path, help="file for all figures")
     args = parser.parse_args(argv)
     with Console(stderr=True).status("two runs on two nodes"):

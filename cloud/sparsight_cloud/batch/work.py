@@ -105,11 +105,11 @@ def work(
     earlier = sum(made.pictures for made in done.values())
     with (
         Watch(people, earlier + pictures, earlier) as watch,
-        _cluster(wanted) as most,
+        _cluster(wanted) as cluster,
     ):
-        workers = _room(most, wanted.gpus, len(todo))
+        workers = _room(wanted, len(todo))
         try:
-            for number, made in _flows(job, todo, most, wanted.gpus):
+            for number, made in _flows(job, todo, wanted, cluster):
                 done[number] = made
                 opened_unix_s.append(made.began_unix_s)
                 failed += made.failed
@@ -128,41 +128,51 @@ def work(
 
 
 def _flows(
-    job: Job, todo: Sequence[Shard], most: int | None, gpus: Gpus
+    job: Job, todo: Sequence[Shard], wanted: Wanted, cluster: RayCluster
 ) -> Iterator[tuple[int, Made]]:
     """One flow, and after the loss of a node another, over what is left and with what is left."""
     left = {shard.number: shard for shard in todo}
     while left:
         shards = list(left.values())
         try:
-            for number, made in flow(job, shards, _room(most, gpus, len(shards)), gpus):
+            for number, made in flow(job, shards, _room(wanted, len(shards)), wanted.gpus):
                 del left[number]
                 yield number, made
         except NodeLostError:
-            continue
-        return
+            pass
+        else:
+            return
+        # Its processes end with the connection; else those that are left keep their processors.
+        cluster.disconnect()
+        with quiet():
+            cluster.connect()
 
 
 @contextmanager
-def _cluster(wanted: Wanted) -> Iterator[int | None]:
-    """A cluster to work on, and how many processes of each pool are wanted at most."""
-    here = wanted.workers or len(os.sched_getaffinity(0))
+def _cluster(wanted: Wanted) -> Iterator[RayCluster]:
+    """A cluster to work on."""
     # One processor more than the pools ask for: Ray's own small tasks must never wait for them.
-    cluster = RayCluster(wanted.address, cpus=here + 1, with_serve=False)
+    cluster = RayCluster(wanted.address, cpus=_here(wanted) + 1, with_serve=False)
     try:
         with quiet():
             cluster.connect()
-        yield wanted.workers if wanted.address else here
+        yield cluster
     finally:
         cluster.disconnect()
 
 
-def _room(workers: int | None, gpus: Gpus, shards: int) -> int:
+def _here(wanted: Wanted) -> int:
+    """Processes of each pool in a cluster of our own."""
+    return wanted.workers or len(os.sched_getaffinity(0))
+
+
+def _room(wanted: Wanted, shards: int) -> int:
     """Processes of each pool that fit and have work: if the first took all, others never start."""
     cpus = int(cluster_cpus())
     if cpus < 1:
         raise UsageError(f"the cluster has {cpus} processors, expected at least one")
-    fit = min(workers or cpus, cpus, shards)
+    most = wanted.workers if wanted.address else _here(wanted)
+    fit, gpus = min(most or cpus, cpus, shards), wanted.gpus
     if not gpus.of_a_set:
         return fit
     sets = int(cluster_gpus() / gpus.of_a_set + 1e-6)
