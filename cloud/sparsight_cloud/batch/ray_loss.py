@@ -5,7 +5,8 @@
                                                   └ all there ───> much later, the end of the run
 
 Ray starts the processes of a lost node anew where it finds room. On a cluster that is full there is
-none, and what was handed to them waits for ever: Ray Data neither sees that nor starts fewer.
+none before others end, which Ray Data has them do when they have nothing left (so it went in
+`bench.batch_nodes`). What is not mended so within a while gets a new flow.
 """
 
 from __future__ import annotations
