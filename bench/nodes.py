@@ -268,6 +268,8 @@ def _settings(folder: Path) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
+        # A private cluster of this process would have left its own word: a machine by itself.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
         # A node is lost 3 s after its last word.
         "RAY_health_check_initial_delay_ms": "1000",
         "RAY_health_check_period_ms": "1000",

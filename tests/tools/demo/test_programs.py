@@ -12,7 +12,7 @@ import pytest
 from tools.demo.interrupts import Interrupts
 from tools.demo.programs import ProgramError, Programs
 
-LINE = "{}"
+LINE = '{"device":"drone","epoch":1,"seq":0}'
 
 
 def watch(folder: Path) -> list[str]:
