@@ -12,7 +12,7 @@ none before others end, which Ray Data has them do when they have nothing left (
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sparsight.errors import UsageError
 
@@ -79,11 +79,10 @@ def callback_of(progress: Progress) -> type[ExecutionCallback]:
     """What has Ray Data check at every step of a flow, in its own thread."""
     from ray.data._internal.execution.execution_callback import ExecutionCallback
 
-    class Check(ExecutionCallback):
-        def on_execution_step(self, executor: Any) -> None:
-            progress.check()
-
-    return Check
+    # Ray pickles it with its settings. A class statement in here would not bear that where arguments
+    # are checked at run time, as in the tests.
+    members = {"on_execution_step": lambda _self, _executor: progress.check()}
+    return type("Check", (ExecutionCallback,), members)
 
 
 def _alive() -> frozenset[str]:
