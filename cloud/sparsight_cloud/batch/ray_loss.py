@@ -79,8 +79,8 @@ def callback_of(progress: Progress) -> type[ExecutionCallback]:
     """What has Ray Data check at every step of a flow, in its own thread."""
     from ray.data._internal.execution.execution_callback import ExecutionCallback
 
-    # Ray pickles it with its settings. A class statement in here would not bear that where arguments
-    # are checked at run time, as in the tests.
+    # Ray pickles it with its settings. A class statement in here would not bear that where
+    # arguments are checked at run time, as in the tests.
     members = {"on_execution_step": lambda _self, _executor: progress.check()}
     return type("Check", (ExecutionCallback,), members)
 
