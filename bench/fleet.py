@@ -88,7 +88,7 @@ class Fleet:
     replicas: int = 1
     gateways: int = 1
     batch: int = 8
-    wait_ms: float = 4.0
+    wait_ms: float = 0.0
     seconds: float = 60.0
     seed: int = 0
 

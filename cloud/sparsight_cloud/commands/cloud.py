@@ -68,7 +68,7 @@ def up(
     wait_ms: Annotated[
         float,
         typer.Option(min=0, max=1000, help="How long a frame waits for others to share its pass."),
-    ] = 4.0,
+    ] = 0.0,
     min_score: Annotated[
         float,
         typer.Option(

@@ -3,10 +3,13 @@
     submit ─> waiting frames ─> a batch when there are `frames_max`, or the oldest has waited
               (`turns`)         `wait_ms`, or was there before a lane came free ─> compute
 
-While all lanes compute, frames gather, so a busy service fills its batches without waiting at all;
-the wait is what an idle one pays for the chance of company. Where the way to the model takes time,
-a few full batches may go ahead and wait there: full ones only, since what has left gathers no more.
-Others go ahead, too, while a batch is late: its machine may be lost, which takes seconds to notice.
+While all lanes compute, frames gather, so a busy service fills its batches without waiting at all.
+`wait_ms` is what an idle one pays for the chance of company: nothing, unless a pass of two frames
+takes much less than two passes, which it does not on a CPU (docs/LOG.md, 2026-11-29).
+
+Where the way to the model takes time, a few full batches may go ahead and wait there: full ones
+only, since what has left gathers no more. Others go ahead, too, while a batch is late: its machine
+may be lost, which takes seconds to notice.
 """
 
 from __future__ import annotations
@@ -69,7 +72,7 @@ class BatchRule:
     """
 
     frames_max: int = 8
-    wait_ms: float = 4.0
+    wait_ms: float = 0.0
     lanes: int = 1
     ahead: int = 0
 

@@ -1,12 +1,13 @@
 """Dispatch over Ray Serve: replicas in processes of their own, here or on other machines.
 
-    event loop: Batcher ─ a batch ─> Serve's router ─> replica of few batches: `ray_replica`
+    event loop: Batcher ─ a batch ─> `ray_router` ─> replica of few batches: `ray_replica`
                    ^                      │
                    └── once more <── its process died, another is there or comes
 
-Serve starts replicas, chooses one for each batch and replaces the dead. We call its handle, and
-look once a second how many replicas there are and what they serve: both change under our feet. A
-batch goes there as an argument, not by the object store: that takes 2 ms more for 20 kB.
+Serve starts replicas and replaces the dead; a router of ours, in Serve, chooses one for each batch.
+We call its handle, and look once a second how many replicas there are and what they serve: both
+change under our feet. A batch goes there as an argument, not by the object store: that takes 2 ms
+more for 20 kB.
 
 What the model itself raises comes back as a value. So whatever a call *raises* is of Ray's making,
 and only a death or a lost connection is tried again: the frames are the same, and so is the answer.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import math
 import time
 from dataclasses import replace
@@ -33,6 +35,7 @@ from sparsight_cloud.serving.dispatch import (
     Serves,
 )
 from sparsight_cloud.serving.in_process import CAPACITY_BATCHES
+from sparsight_cloud.serving.places import Ticket
 from sparsight_cloud.serving.ray_app import AppState, RayApp
 from sparsight_cloud.serving.ray_cluster import RayCluster, one_line
 from sparsight_cloud.serving.ray_replica import Broken, RayReplica
@@ -88,6 +91,8 @@ class RayServeDispatch:
         self._batcher = Batcher(self._compute, rule, self._ears.saw_batch)
         self._serves = Serves({}, frozenset())
         self._lanes = 1
+        self._numbers = itertools.count()
+        self._under_way: set[int] = set()
         self._state: AppState | None = None
         self._settled_since_s = math.inf
         self._looked = asyncio.Event()
@@ -190,6 +195,14 @@ class RayServeDispatch:
 
     async def _compute(self, frames: list[FrameFeatures]) -> Computed:
         """Have a batch computed, on another replica if one dies over it."""
+        number = next(self._numbers)
+        self._under_way.add(number)
+        try:
+            return await self._call(frames, number)
+        finally:
+            self._under_way.discard(number)
+
+    async def _call(self, frames: list[FrameFeatures], number: int) -> Computed:
         from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
         from ray.serve.exceptions import RayServeException
 
@@ -198,7 +211,8 @@ class RayServeDispatch:
         batch = [replace(frame, thumbnail=b"") if frame.thumbnail else frame for frame in frames]
         deaths, pauses_s = 0, iter(_PAUSES_S)
         while True:
-            response = self._handle.run.remote(batch)
+            ticket = Ticket(number, frozenset(self._under_way))
+            response = self._handle.run.remote(batch, ticket)
             try:
                 answered: Computed | Broken = await asyncio.wait_for(response, self._patience_s)
             except ActorDiedError:
