@@ -34,11 +34,14 @@ class Places(Generic[R]):
         self._turn: dict[R, int] = {}  # when each was chosen last
 
     def ranked(self, replicas: Sequence[R], ticket: Ticket) -> list[R]:
-        """Replicas, the best for this batch first; what is no longer under way is forgotten."""
+        """Replicas, the best for this batch first; what is no longer under way is forgotten.
+
+        Of a batch that left later, and came here earlier, the ticket says nothing.
+        """
         self._at = {
             number: replica
             for number, replica in self._at.items()
-            if number in ticket.under_way and number != ticket.number
+            if number > ticket.number or number in ticket.under_way - {ticket.number}
         }
         self._turn = {replica: self._turn.get(replica, 0) for replica in replicas}
         held = [*self._at.values()]

@@ -25,6 +25,7 @@ from sparsight.errors import BundleError
 from sparsight.wire import FrameFeatures
 from sparsight_cloud.serving.batching import Computed
 from sparsight_cloud.serving.dispatch import Replica, Serves
+from sparsight_cloud.serving.places import Ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +105,8 @@ class RayReplica:
     def reconfigure(self, _: object) -> None:
         """Serve wants to tell of what it keeps for gateways that join."""
 
-    def run(self, frames: list[FrameFeatures], _: object = None) -> Computed | Broken:
-        """Answer a batch; the other argument is for the router on the way here."""
+    def run(self, frames: list[FrameFeatures], _: Ticket) -> Computed | Broken:
+        """Answer a batch; its ticket was for the router on the way here."""
         with self._one_at_a_time:
             try:
                 return Computed.by(self._replica, frames)

@@ -10,9 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from sparsight.wire import FrameFeatures
 from sparsight_cloud.serving.batching import Computed
 from sparsight_cloud.serving.dispatch import Answer
+from sparsight_cloud.serving.places import Ticket
 from sparsight_cloud.serving.ray_replica import Broken, RayReplica
 
 from .hashes import CRASH, HashReplica, a_frame
+
+TICKET = Ticket(0, frozenset({0}))
 
 
 class Watched(HashReplica):
@@ -37,12 +40,12 @@ def test_a_second_batch_waits_for_the_first() -> None:
     watched = Watched()
     replica = RayReplica(lambda: watched, on_loopback=False)
     with ThreadPoolExecutor(4) as threads:
-        answers = list(threads.map(replica.run, [[a_frame(seq=i)] for i in range(8)]))
+        answers = list(threads.map(lambda i: replica.run([a_frame(seq=i)], TICKET), range(8)))
     assert watched.most == 1
     assert all(isinstance(answer, Computed) and answer.compute_ms < 200 for answer in answers)
 
 
 def test_a_batch_that_breaks_the_model_lets_the_next_one_in() -> None:
     replica = RayReplica(HashReplica, on_loopback=False)
-    assert isinstance(replica.run([a_frame(payload=CRASH)]), Broken)
-    assert isinstance(replica.run([a_frame()]), Computed)
+    assert isinstance(replica.run([a_frame(payload=CRASH)], TICKET), Broken)
+    assert isinstance(replica.run([a_frame()], TICKET), Computed)
